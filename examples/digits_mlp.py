@@ -1,0 +1,1 @@
+../graphc/surfaces/demo.py

@@ -1,0 +1,123 @@
+"""Symbolic computation graphs: expressions, derivatives, compiled kernels.
+
+Write expressions with NumPy's words, differentiate them, compile them::
+
+    import graphc as cg
+
+    x = cg.vector("x", "n")
+    y = (cg.sin(x) * cg.exp(-x * x)).sum()
+    f = cg.compile([x], [y, cg.grad(y, x)])
+    value, gradient = f([0.0, 1.0, 2.0])
+
+Names are loaded when they are first used, so importing the package is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from graphc.graph import operators as _operators
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "graphc.derivatives.api": (
+        *("grad", "hessian", "hvp", "jacobian", "jvp", "stop_gradient"),
+        *("value_and_grad", "vjp", "vmap"),
+    ),
+    "graphc.derivatives.check": ("check_grad",),
+    "graphc.graph.graph": ("Graph",),
+    "graphc.graph.node": ("Node",),
+    "graphc.runtime.compile": ("Function", "compile", "evaluate", "jit"),
+    "graphc.surfaces.draw": ("draw",),
+    "graphc.types.config": ("config", "options"),
+    "graphc.types.errors": (
+        *("CompileError", "ConfigError", "DTypeError", "DisconnectedInputError"),
+        *("DrawError", "GradientError", "GraphcError", "IndexOutOfRangeError"),
+        *("InputError", "InternalError", "MissingPackageError", "NonFiniteError"),
+        *("NotDifferentiableError", "ShapeError", "TracingError"),
+    ),
+    "graphc.types.sizes": ("Size",),
+    "graphc.types.tensor_type": ("TensorType",),
+}
+"""The module of each name that is not one of the expression layer's functions."""
+
+_EXPRESSIONS = "graphc.expressions.functions"
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def _provide(name: str) -> None:
+    """Load the layer that provides a function to `graphc.graph.operators`."""
+    import_module(_HOME.get(name, "graphc.expressions.methods"))
+
+
+_operators.FUNCTIONS.loader = _provide
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return _public_names()
+    if name.startswith("_"):
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+    if name == "Expression":
+        value = import_module("graphc.graph.node").Node
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
+        functions = import_module(_EXPRESSIONS)
+        if name not in functions.__all__:
+            raise AttributeError(_unknown(name))
+        value = getattr(functions, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_public_names()})
+
+
+def _public_names() -> list[str]:
+    functions = import_module(_EXPRESSIONS)
+    return sorted({*_HOME, *functions.__all__, "Expression", "__version__"})
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, _public_names(), n=3)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"module 'graphc' has no attribute {name!r}.{hint}"
+
+
+if TYPE_CHECKING:
+    from graphc.derivatives.api import (
+        grad,
+        hessian,
+        hvp,
+        jacobian,
+        jvp,
+        stop_gradient,
+        value_and_grad,
+        vjp,
+        vmap,
+    )
+    from graphc.derivatives.check import check_grad
+    from graphc.expressions import linalg, nn
+    from graphc.expressions.creation import *
+    from graphc.expressions.indexing import *
+    from graphc.expressions.inputs import *
+    from graphc.expressions.joining import *
+    from graphc.expressions.manipulation import *
+    from graphc.expressions.numeric import *
+    from graphc.expressions.products import *
+    from graphc.expressions.reductions import *
+    from graphc.graph.graph import Graph
+    from graphc.graph.node import Node
+    from graphc.graph.node import Node as Expression
+    from graphc.runtime.compile import Function, compile, evaluate, jit
+    from graphc.surfaces.draw import draw
+    from graphc.types.config import config, options
+    from graphc.types.errors import *
+    from graphc.types.sizes import Size
+    from graphc.types.tensor_type import TensorType

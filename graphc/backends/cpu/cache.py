@@ -1,0 +1,146 @@
+"""The cache of machine code: in this process, and on disk for the next ones.
+
+A file is named by the hash of everything its content depends on: the LLVM code,
+the versions of numba and llvmlite, the CPU and its features. Files are written
+under another name first and then renamed, and carry a checksum, so neither two
+processes at once nor a damaged file can do more than cost a compilation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import warnings
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from graphc.types.config import options
+
+_memory: dict[str, bytes] = {}
+_lock = threading.Lock()
+_warned: set[str] = set()
+counts = {"memory": 0, "disk": 0, "compiled": 0}
+"""How many modules were found in memory, found on disk, and compiled."""
+
+
+def machine_code(text: str) -> bytes:
+    """Return the object file of LLVM code, compiled unless it is cached."""
+    key = hashlib.sha256(f"{_machine()}\n{text}".encode()).hexdigest()
+    with _lock:
+        code = _memory.get(key)
+        if code is not None:
+            counts["memory"] += 1
+            return code
+    code = _read(key)
+    if code is None:
+        from graphc.backends.cpu.jit import compile_module
+
+        code = compile_module(text)
+        counts["compiled"] += 1
+        _write(key, code)
+    else:
+        counts["disk"] += 1
+    with _lock:
+        _memory[key] = code
+    return code
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features().flatten()
+    return "\n".join([_version("numba"), _version("llvmlite"), llvm.get_host_cpu_name(), features])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of compiled kernels, None if keeping them is off."""
+    chosen = options().cache_dir
+    if chosen == "off":
+        return None
+    if chosen:
+        return Path(chosen)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("graphc")
+
+
+def _path(key: str) -> Path | None:
+    folder = cache_folder()
+    return None if folder is None else folder / key[:2] / f"{key}.o"
+
+
+def _read(key: str) -> bytes | None:
+    path = _path(key)
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _warn(f"cannot read compiled kernels in {path.parent.parent}: {error}")
+        return None
+    digest, code = content[:32], content[32:]
+    if hashlib.sha256(code).digest() != digest:
+        _warn(f"the compiled kernel {path} is damaged; it is compiled again")
+        return None
+    return code
+
+
+def _write(key: str, code: bytes) -> None:
+    path = _path(key)
+    if path is None:
+        return
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        _warn(
+            f"cannot keep compiled kernels in {path.parent.parent}: {error}. They are "
+            "compiled again in the next process; set GRAPHC_CACHE_DIR to a folder that "
+            'can be written, or to "off".'
+        )
+
+
+def _warn(message: str) -> None:
+    """Warn once for each message."""
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def cache_size() -> tuple[int, int]:
+    """Return the number of cached kernels on disk, and their bytes."""
+    folder = cache_folder()
+    if folder is None or not folder.is_dir():
+        return 0, 0
+    files = [p.stat().st_size for p in folder.glob("*/*.o")]
+    return len(files), sum(files)
+
+
+def clear_cache() -> int:
+    """Delete the cached kernels on disk and return how many there were."""
+    folder = cache_folder()
+    if folder is None or not folder.is_dir():
+        return 0
+    files = list(folder.glob("*/*.o"))
+    for path in files:
+        path.unlink(missing_ok=True)
+    return len(files)

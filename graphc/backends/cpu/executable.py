@@ -1,0 +1,126 @@
+"""A program compiled for the CPU, ready to run on arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from graphc.backends.cpu import blas, jit
+from graphc.backends.cpu.cache import machine_code
+from graphc.backends.cpu.driver import DriverPrinter, Frame
+from graphc.backends.cpu.entry import NativeEntry, native_entry
+from graphc.backends.cpu.pool import pool
+from graphc.backends.cpu.printer import KernelPrinter
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.kernels.text import kernel_text
+from graphc.schedule.evaluate import KernelCall
+from graphc.schedule.program import Program, schedule
+from graphc.types import sizes
+from graphc.types.sizes import Dim, SizeLike
+
+_loaded: dict[str, int] = {}
+_lock = threading.Lock()
+
+
+def _ensure_loaded(name: str, text: str) -> int:
+    """Load a function unless the process has it, and return its address."""
+    with _lock:
+        address = _loaded.get(name)
+        if address is None:
+            (address,) = jit.load(machine_code(text), [name])
+            jit.add_symbol(name, address)
+            _loaded[name] = address
+        return address
+
+
+class Executable:
+    """The machine code of a graph, and how to call it.
+
+    Attributes
+    ----------
+    program : Program
+    dims : list of Dim
+        The symbolic dimensions whose values a call needs.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        dims: Sequence[Dim],
+        equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
+    ):
+        self.program: Program = schedule(graph)
+        self.frame = Frame(self.program, dims)
+        self.dims = list(dims)
+        self._pool = pool()
+        self.printed: dict[int, KernelPrinter] = {}
+        for step in self.program.steps:
+            if isinstance(step, KernelCall):
+                printer = KernelPrinter(step.kernel)
+                self.printed[id(step.kernel)] = printer
+                _ensure_loaded(printer.name, printer.text)
+        self.driver = DriverPrinter(self.program, self.printed, self.frame)
+        if self.driver.products:
+            blas.prepare()
+        self.address = _ensure_loaded(self.driver.name, self.driver.text)
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
+        self.entry: NativeEntry | None = None
+        printed = native_entry(self.program, self.frame, self.driver.name, equalities)
+        if printed is not None:
+            address = _ensure_loaded(printed.name, printed.text)
+            self.entry = NativeEntry(printed, address, self._pool.address)
+
+    def run(
+        self,
+        arrays: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        values: Mapping[Dim, int],
+    ) -> Node | None:
+        """Run on contiguous arrays of the right types, filling `outputs`.
+
+        Returns
+        -------
+        Node or None
+            The node that found an index out of range, if one did.
+        """
+        frame = self.frame
+        words = np.zeros(frame.words, np.int64)
+        words[Frame.POOL] = pool().address
+        need = sizes.evaluate(self.program.workspace, values.__getitem__)  # type: ignore[arg-type]
+        workspace = np.empty(need + 64, np.uint8)
+        words[Frame.WORKSPACE] = workspace.ctypes.data + (-workspace.ctypes.data) % 64
+        for first, group in (
+            (frame.inputs, arrays),
+            (frame.outputs, outputs),
+            (frame.constants, self.program.constants),
+        ):
+            for number, array in enumerate(group):
+                words[first + number] = array.ctypes.data
+        for number, dim in enumerate(self.dims):
+            words[frame.dims + number] = values[dim]
+        self._call(words.ctypes.data)
+        for number, place in self.program.copies:
+            source = {
+                "input": arrays,
+                "output": outputs,
+                "constant": self.program.constants,
+            }[place.kind][place.number]
+            outputs[number][...] = source
+        code = int(words[Frame.ERROR])
+        return self.program.reports[code - 1] if code else None
+
+    def source(self) -> str:
+        """Return the kernels as readable text, each once, in order of execution."""
+        out: dict[str, str] = {}
+        for step in self.program.steps:
+            if isinstance(step, KernelCall):
+                name = self.printed[id(step.kernel)].name
+                if name not in out:
+                    out[name] = kernel_text(step.kernel, name)
+            else:
+                out[f"{step.label} {len(out)}"] = f"# product {step.label}"
+        return "\n\n".join(out.values())

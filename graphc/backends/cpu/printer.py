@@ -1,0 +1,379 @@
+"""Prints a kernel of the loop-nest IR as LLVM code.
+
+Every value is computed in the outermost loop whose variables it depends on, so
+what is invariant in a loop is hoisted by construction. A kernel becomes
+``void name(i64 lo, i64 hi, i64 chunk, ptr arguments)``: it runs rows lo to hi, and
+`arguments` points to one 64-bit word for each buffer's address, then for each
+parameter, then the address of the word that takes the code of an index error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from graphc.backends.cpu.scalars import LlvmModule, LlvmScalars, memory_type
+from graphc.backends.cpu.scalars import Value as Register
+from graphc.kernels.ir import (
+    Accumulator,
+    Constant,
+    Current,
+    Dynamic,
+    FromSize,
+    Instruction,
+    Kernel,
+    Load,
+    Loop,
+    LoopVar,
+    Set,
+    Start,
+    Statement,
+    Store,
+    Update,
+    Value,
+    value_atoms,
+)
+from graphc.types import sizes
+from graphc.types.sizes import Atom, SizeLike
+
+I64 = np.dtype(np.int64)
+_UNSIGNED = {"floordiv": "udiv", "mod": "urem"}
+_REASSOCIATED = {"add": "add_reassoc", "mul": "mul_reassoc"}
+
+
+class _Frame:
+    """The block being filled of one loop, and what was computed in it."""
+
+    __slots__ = ("lines", "block", "memo")
+
+    def __init__(self, block: str):
+        self.lines: list[str] = []
+        self.block = block
+        self.memo: dict[str, Register] = {}
+
+
+class SizePrinter:
+    """Prints index arithmetic, each part in the outermost loop it depends on.
+
+    Attributes
+    ----------
+    frames : list of _Frame
+        The loops being printed, outermost first; the first is the function itself.
+    """
+
+    def __init__(self) -> None:
+        self.module = LlvmModule()
+        self.k = LlvmScalars(self.module)
+        self.frames = [_Frame("%entry")]
+        self.sizes: dict[SizeLike, tuple[Register, int]] = {}
+        self.atoms: dict[Atom, tuple[Register, int]] = {}
+
+    def _leaf(self, atom: Atom) -> tuple[Register, int]:
+        """Return the register of an atom met for the first time, and its loop."""
+        raise NotImplementedError
+
+    @contextmanager
+    def at(self, depth: int) -> Iterator[None]:
+        """Append to the frame of an outer loop meanwhile."""
+        frame = self.frames[depth]
+        lines, scopes = self.k.lines, self.k._scopes
+        self.k.lines = frame.lines
+        self.k._scopes = [f.memo for f in self.frames[: depth + 1]]
+        try:
+            yield
+        finally:
+            self.k.lines, self.k._scopes = lines, scopes
+
+    def size(self, size: SizeLike) -> tuple[Register, int]:
+        """Return an index as a register, outer loops' parts computed outside."""
+        if isinstance(size, int):
+            return self.k.constant(size, I64), 0
+        found = self.sizes.get(size)
+        if found is not None:
+            return found
+        terms = []
+        for monomial, c in size.terms:
+            factors = sorted((self._atom(a) for a in monomial), key=lambda t: t[1])
+            register, depth = self.k.constant(c, I64), 0
+            for factor, at in factors:
+                if register.text == "1":
+                    register, depth = factor, at
+                    continue
+                depth = max(depth, at)
+                with self.at(depth):
+                    register = self._nsw("mul", register, factor)
+            terms.append((register, depth))
+        terms.sort(key=lambda t: t[1])
+        total, depth = terms[0]
+        for term, at in terms[1:]:
+            depth = max(depth, at)
+            with self.at(depth):
+                total = self._nsw("add", total, term)
+        self.sizes[size] = (total, depth)
+        return total, depth
+
+    def _nsw(self, name: str, a: Register, b: Register) -> Register:
+        return self.k.pure(f"{name} nsw i64 {a.text}, {b.text}", I64)
+
+    def _atom(self, atom: Atom) -> tuple[Register, int]:
+        found = self.atoms.get(atom)
+        if found is not None:
+            return found
+        if isinstance(atom, sizes.Function):
+            a, at = self.size(atom.left)
+            b, bt = self.size(atom.right)
+            depth = max(at, bt)
+            name = {"//": "floordiv", "%": "mod"}.get(atom.name, atom.name)
+            with self.at(depth):
+                if depth and name in _UNSIGNED:
+                    # indices within a loop are never negative
+                    text = f"{_UNSIGNED[name]} i64 {a.text}, {b.text}"
+                    made = self.k.pure(text, I64)
+                else:
+                    made = self.k(name, a, b)
+        else:
+            made, depth = self._leaf(atom)
+        self.atoms[atom] = (made, depth)
+        return made, depth
+
+
+class KernelPrinter(SizePrinter):
+    """Prints one kernel. After construction, `text` and `name` hold the result."""
+
+    def __init__(self, kernel: Kernel):
+        super().__init__()
+        self.kernel = kernel
+        self.entry: list[str] = []
+        self.values: dict[int, tuple[Register, int]] = {}
+        self.cells: dict[int, tuple[str, int]] = {}
+        self.parameters: list[Atom] = []
+        self.row_frame = 1
+        self.reports = False
+        body = self._print()
+        digest = hashlib.sha256(body.encode()).hexdigest()[:20]
+        self.name = f"graphc_{digest}"
+        self.text = body.replace("@KERNEL", f"@{self.name}")
+
+    # ------------------------------------------------------------ structure
+
+    def _print(self) -> str:
+        kernel = self.kernel
+        self.atoms[kernel.chunk] = (Register("%chunk", I64), 0)
+        self._statements(kernel.before)
+        self._loop(kernel.row, "%lo", "%hi", kernel.body)
+        self._statements(kernel.after)
+        frame = self.frames[0]
+        if self.reports:
+            frame.lines += [
+                "  %seen = load i64, ptr %error_cell",
+                "  %failed = icmp ne i64 %seen, 0",
+                f"  br i1 %failed, label %report, label %done",
+                "report:",
+                "  store i64 %seen, ptr %error",
+                "  br label %done",
+                "done:",
+            ]
+            self.entry += [
+                "  %error_cell = alloca i64",
+                "  store i64 0, ptr %error_cell",
+            ]
+        frame.lines.append("  ret void")
+        buffers = [f"ptr noalias %b{b.number}" for b in kernel.buffers]
+        words = [f"i64 %p{i}" for i in range(len(self.parameters))]
+        head = ", ".join(["i64 %lo", "i64 %hi", "i64 %chunk", *buffers, *words, "ptr %error"])
+        return "\n".join(
+            [
+                f"define internal void @KERNEL_body({head}) noinline nounwind {{",
+                "entry:",
+                *self.entry,
+                *frame.lines,
+                "}",
+                *self._wrapper(),
+                self.module.text(),
+            ]
+        )
+
+    def _wrapper(self) -> Iterator[str]:
+        yield "define void @KERNEL(i64 %lo, i64 %hi, i64 %chunk, ptr %arguments) nounwind {"
+        call = ["i64 %lo", "i64 %hi", "i64 %chunk"]
+        count = len(self.kernel.buffers)
+        for i in range(count + len(self.parameters) + 1):
+            yield f"  %a{i} = getelementptr i64, ptr %arguments, i64 {i}"
+            pointer = i < count or i == count + len(self.parameters)
+            kind = "ptr" if pointer else "i64"
+            yield f"  %w{i} = load {kind}, ptr %a{i}"
+            call.append(f"{kind} %w{i}")
+        yield f"  call void @KERNEL_body({', '.join(call)})"
+        yield "  ret void"
+        yield "}"
+
+    def _statements(self, body: Sequence[Statement]) -> None:
+        for s in body:
+            depth = len(self.frames) - 1
+            if isinstance(s, Loop):
+                extent, _ = self.size(s.extent)
+                self._loop(s.var, "0", extent.text, s.body)
+            elif isinstance(s, Start):
+                self._start(s.accumulator, depth)
+            elif isinstance(s, Update):
+                self._update(s, depth)
+            elif isinstance(s, Set):
+                self._set(s, depth)
+            else:
+                self._store(s, depth)
+
+    def _loop(self, var: LoopVar, low: str, high: str, body: Sequence[Statement]) -> None:
+        outer = self.frames[-1]
+        depth = len(self.frames)
+        number = self.k.fresh("L")[1:]
+        index = f"%{number}_i"
+        inner = _Frame(f"%{number}_body")
+        self.frames.append(inner)
+        self.atoms[var] = (Register(index, I64), depth)
+        self._statements(body)
+        self.frames.pop()
+        outer.lines += [
+            f"  br label %{number}_head",
+            f"{number}_head:",
+            f"  {index} = phi i64 [ {low}, {outer.block} ], "
+            f"[ {index}_next, %{number}_latch ]",
+            f"  {index}_more = icmp slt i64 {index}, {high}",
+            f"  br i1 {index}_more, label %{number}_body, label %{number}_exit",
+            f"{number}_body:",
+            *inner.lines,
+            f"  br label %{number}_latch",
+            f"{number}_latch:",
+            f"  {index}_next = add nuw nsw i64 {index}, 1",
+            f"  br label %{number}_head",
+            f"{number}_exit:",
+        ]
+        outer.block = f"%{number}_exit"
+
+    # ----------------------------------------------------------- statements
+
+    def _start(self, accumulator: Accumulator, depth: int) -> None:
+        cell = f"%cell{accumulator.number}"
+        kind = memory_type(accumulator.dtype)
+        if accumulator.number not in self.cells:
+            self.entry.append(f"  {cell} = alloca {kind}")
+        self.cells[accumulator.number] = (cell, depth)
+        with self.at(depth):
+            initial = self.k.constant(accumulator.initial, accumulator.dtype)
+            self.k.store(initial, cell)
+
+    def _update(self, s: Update, depth: int) -> None:
+        value = self._value(s.value)
+        cell, _ = self.cells[s.accumulator.number]
+        with self.at(depth):
+            before = self.k.load(cell, s.accumulator.dtype)
+            self.k.store(self._combine(s.accumulator.instruction, before, value), cell)
+
+    def _set(self, s: Set, depth: int) -> None:
+        value = self._value(s.value)
+        with self.at(depth):
+            self.k.store(value, self.cells[s.accumulator.number][0])
+
+    def _combine(self, instruction: str, a: Register, b: Register) -> Register:
+        return self.k(_REASSOCIATED.get(instruction, instruction), a, b)
+
+    def _store(self, s: Store, depth: int) -> None:
+        value = self._value(s.value)
+        address = self._address(s.buffer.number, s.buffer.dtype, s.offset, depth)
+        with self.at(depth):
+            if s.instruction is not None:
+                before = self.k.load(address, s.buffer.dtype)
+                value = self._combine(s.instruction, before, value)
+            self.k.store(value, address)
+
+    def _address(self, buffer: int, dtype: np.dtype, offset: SizeLike, depth: int) -> str:
+        place, _ = self.size(offset)
+        with self.at(depth):
+            kind = memory_type(dtype)
+            text = f"getelementptr inbounds {kind}, ptr %b{buffer}, i64 {place.text}"
+            return self.k.pure(text, I64).text
+
+    # --------------------------------------------------------------- values
+
+    def _value(self, value: Value) -> Register:
+        """Return the register of a value, computing what is missing."""
+        stack: list[Value] = [value]
+        while stack:
+            top = stack[-1]
+            if id(top) in self.values:
+                stack.pop()
+                continue
+            waiting = [v for v in self._needed(top) if id(v) not in self.values]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            self.values[id(top)] = self._make(top)
+        return self.values[id(value)][0]
+
+    def _needed(self, value: Value) -> Sequence[Value]:
+        if isinstance(value, Instruction):
+            return value.operands
+        size = value.offset if isinstance(value, Load) else (
+            value.size if isinstance(value, FromSize) else 0
+        )
+        return [a.value for a in value_atoms(size) if isinstance(a, Dynamic)]
+
+    def _make(self, value: Value) -> tuple[Register, int]:
+        if isinstance(value, Constant):
+            return self.k.constant(value.value, value.dtype), 0
+        if isinstance(value, FromSize):
+            number, depth = self.size(value.size)
+            with self.at(depth):
+                return self.k.cast(number, value.dtype), depth
+        if isinstance(value, Accumulator):
+            cell, depth = self.cells[value.number]
+            with self.at(depth):
+                return self.k.load(cell, value.dtype), depth
+        if isinstance(value, Current):
+            _, depth = self.atoms[value.loop]
+            with self.at(depth):
+                cell, _ = self.cells[value.accumulator.number]
+                return self.k.load(cell, value.dtype), depth
+        if isinstance(value, Load):
+            _, depth = self.size(value.offset)
+            if value.stage:
+                depth = max(depth, self.row_frame)
+            address = self._address(
+                value.buffer.number, value.dtype, value.offset, depth
+            )
+            with self.at(depth):
+                return self.k.load(address, value.dtype), depth
+        operands = [self.values[id(o)] for o in value.operands]
+        depth = max(d for _, d in operands)
+        registers = [r for r, _ in operands]
+        with self.at(depth):
+            if value.name == "cast":
+                return self.k.cast(registers[0], value.dtype), depth
+            return self.k(value.name, *registers), depth
+
+    # ---------------------------------------------------------------- sizes
+
+    def _leaf(self, atom: Atom) -> tuple[Register, int]:
+        if isinstance(atom, Dynamic):
+            return self._dynamic(atom)
+        self.parameters.append(atom)
+        return Register(f"%p{len(self.parameters) - 1}", I64), 0
+
+    def _dynamic(self, atom: Dynamic) -> tuple[Register, int]:
+        value, at = self.values[id(atom.value)]
+        extent, et = self.size(atom.extent)
+        depth = max(at, et, min(1, len(self.frames) - 1))
+        self.reports = True
+        with self.at(depth):
+            k = self.k
+            index = k.cast(value, I64)
+            zero = k.zero(index)
+            index = k("select", k("lt", index, zero), k("add", index, extent), index)
+            inside = k("and", k("ge", index, zero), k("lt", index, extent))
+            code = k("select", inside, zero, k.constant(atom.code, I64))
+            before = k.load("%error_cell", I64)
+            k.store(k("max", before, code), "%error_cell")
+            return k("select", inside, index, zero), depth

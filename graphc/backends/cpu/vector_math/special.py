@@ -1,0 +1,264 @@
+"""Error functions, and the logarithm of gamma with its derivatives.
+
+Sources: erfc by a polynomial of ``(x - c) / (x + c)`` after Shepherd and Laframboise,
+Math. Comp. 36 (1981) 249; gamma's logarithm by Stirling's series, recurrences and
+reflection (NIST Handbook, 5.5, 5.11, 5.15); the polygamma functions by the
+Euler-Maclaurin sum of the Hurwitz zeta function (ibid., 25.11).
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from graphc.backends.cpu.vector_math import coefficients, exp_log, trigonometric
+from graphc.backends.cpu.vector_math.notation import (
+    LN2,
+    PI,
+    Number,
+    Pair,
+    at_most,
+    copysign,
+    fast_two_sum,
+    fma,
+    pair,
+    parts,
+    polynomial,
+    times,
+    two_product,
+    two_sum,
+    where,
+)
+from graphc.types import dtypes
+from graphc.types.errors import internal_assert
+
+TWO_OVER_ROOT_PI = Fraction(
+    "1.12837916709551257389615890312154517168810125865799771368817144342128"
+)
+HALF_LN_2PI = Fraction(
+    "0.91893853320467274178032973640561763986139747363778341281715154048276"
+)
+LN_PI = Fraction("1.14472988584940017414342735135305871164729481291531157151362307147214")
+DIGAMMA_ROOT = Fraction(
+    "1.46163214496836234126265954232572132846819620400644629512959840859878"
+)
+CENTER = 1.7320507764816284
+"""float32(sqrt(3)): the middle of the mapped interval from 1 to 3."""
+
+
+# ------------------------------------------------------------- error functions
+
+
+def _erfc_positive(x: Number) -> Number:
+    """Return erfc(x) for ``x >= 0``."""
+    # All above rounds to 0, and must not overflow here.
+    x = at_most(x, 11.0 if x.format.name == "float32" else 28.0)
+    near, far, linear = x - 3.0, x + 3.0, fma(x, 2.0, 1.0)
+    inverse = 1.0 / (far * linear)
+    series = polynomial(coefficients.ERFC, near * linear * inverse)
+    # factor is 1 / (1 + 2x); what it lacks goes where low parts cost nothing.
+    factor = far * inverse
+    lacking = fma(-factor, linear, 1.0) - factor * fma(x, 2.0, 1.0 - linear)
+    square, error = two_product(x, x)
+    return exp_log.exp_of_pair(-square, lacking - error, series * factor)
+
+
+def erfc(x: Number) -> Number:
+    """Return ``1 - erf(x)``, accurate where it is small."""
+    y = _erfc_positive(abs(x))
+    return where(x < 0.0, 2.0 - y, y)
+
+
+def erf(x: Number) -> Number:
+    """Return the error function."""
+    size = abs(x)
+    z = size * size
+    factor, factor_low = parts(TWO_OVER_ROOT_PI, x.format, 2)
+    slope = fma(z, polynomial(coefficients.ERF, z), factor_low)
+    near = fma(size, factor, size * slope)
+    far = 1.0 - _erfc_positive(size)
+    return copysign(where(size > 0.75, far, near), x)
+
+
+# ----------------------------------------------------------------------- gamma
+
+
+def _reduce_by_pi(x: Number) -> tuple[Number, Number, Number]:
+    """Return q, r, low: ``pi*x = q*pi/2 + r + low`` modulo 2*pi, exactly reduced."""
+    x = fma((x * 0.5).apply("rint"), -2.0, x)
+    n = (x + x).apply("rint")
+    f = fma(n, -0.5, x)
+    r, low = times((f, x.constant(0.0)), pair(x, PI))
+    return (n + x.format.rounder).bits(), r, low
+
+
+def _log_pair_of(x: Number) -> Pair:
+    """Return log(x) for positive finite x, with several bits more than the format."""
+    e, m = exp_log.split(x)
+    f = m - 1.0
+    square, square_error = two_product(f * 0.5, f)
+    s = f / (f + 2.0)
+    z = s * s
+    g = s * fma(z, polynomial(coefficients.LOG, z), square)
+    ln2, ln2_low = parts(LN2, x.format, 2, bits=x.format.fraction_bits - 11)
+    high, low = fast_two_sum(e * ln2, f)
+    high, error = two_sum(high, -square)
+    return fast_two_sum(high, error + low + (fma(e, ln2_low, g) - square_error))
+
+
+def _mapped(x: Number) -> Number:
+    return (x - CENTER) / (x + CENTER)
+
+
+def _gammaln_positive(x: Number) -> Number:
+    """Return ln(gamma(x)) for finite x > 0."""
+    small, large = x < 1.0, x >= 3.0
+    logarithm, logarithm_low = _log_pair_of(x)
+    # 1 <= y <= 3, by the recurrence from below 1; exact factors for the two roots.
+    y = where(small, x + 1.0, at_most(x, 3.0))
+    above_one = where(small, x, y - 1.0)
+    above_two = where(small, x - 1.0, y - 2.0)
+    near = above_one * above_two * polynomial(coefficients.GAMMALN, _mapped(y))
+    near = where(small, (near - logarithm_low) - logarithm, near)
+    # (x - 0.5)*(ln(x) - 1) + ln(2 pi)/2 - 0.5 + series/x
+    z = 1.0 / where(large, x, 3.0)
+    series = z * polynomial(coefficients.GAMMALN_TAIL, z * z)
+    high, low = fast_two_sum(logarithm - 1.0, logarithm_low)
+    product, error = two_product(x - 0.5, high)
+    rest = fma(x - 0.5, low, error)
+    offset, offset_low = pair(x, HALF_LN_2PI - Fraction(1, 2))
+    total, error_of_sum = two_sum(product, offset)
+    far = total + (series + (error_of_sum + rest + offset_low))
+    far = where(total < math.inf, far, total)
+    return where(large, far, near)
+
+
+def gammaln(x: Number) -> Number:
+    """Return the logarithm of the size of gamma."""
+    negative = x < 0.0
+    size = abs(x)
+    positive = _gammaln_positive(where(negative, size + 1.0, x))
+    # gamma(x) * gamma(1 - x) = pi / sin(pi*x)
+    sine = abs(trigonometric.sin_of_parts(*_reduce_by_pi(size)))
+    reflected = (float(LN_PI) - exp_log.log(sine)) - positive
+    pole = (x <= 0.0) & x.apply("floor").equals(x)
+    y = where(negative, reflected, positive)
+    y = where(pole | size.equals(math.inf), math.inf, y)
+    return where(x.is_nan(), x, y)
+
+
+def _digamma_positive(x: Number) -> Number:
+    """Return digamma(x) for finite x > 0."""
+    small, large = x < 1.0, x >= 3.0
+    inverse = 1.0 / x
+    y = where(small, x + 1.0, at_most(x, 3.0))
+    root, root_low = parts(DIGAMMA_ROOT, x.format, 2)
+    # For small x the same difference, not rounded before.
+    distance = where(small, x - (root - 1.0), y - root) - root_low
+    near = distance * polynomial(coefficients.DIGAMMA, _mapped(y))
+    near = where(small, near - inverse, near)
+    z = where(large, inverse, 1.0 / 3.0)
+    w = z * z
+    series = fma(w, polynomial(coefficients.DIGAMMA_TAIL, w), z * 0.5)
+    far = exp_log.log_combined_of(where(large, x, 3.0)) - series
+    return where(large, far, near)
+
+
+def digamma(x: Number) -> Number:
+    """Return the derivative of gamma's logarithm; NaN at its poles but 0."""
+    negative = x < 0.0
+    size = abs(x)
+    positive = _digamma_positive(where(negative, size + 1.0, x))
+    # digamma(1 - x) - digamma(x) = pi * cot(pi*x)
+    tangent = trigonometric.tan_of_parts(*_reduce_by_pi(size))
+    y = where(negative, positive + float(PI) / tangent, positive)
+    pole = negative & x.apply("floor").equals(x)
+    y = where(pole, math.nan, y)
+    y = where(x.equals(0.0), copysign(x.constant(math.inf), -x), y)
+    return where(x.equals(math.inf) | x.is_nan(), x, y)
+
+
+# ------------------------------------------------------------------- polygamma
+
+
+def _power(x: Number, exponent: int) -> Number:
+    """Return x**exponent for a positive exponent, by squaring."""
+    result: Number | None = None
+    while exponent:
+        if exponent & 1:
+            result = x if result is None else result * x
+        exponent >>= 1
+        if exponent:
+            x = x * x
+    assert result is not None
+    return result
+
+
+def bernoulli(count: int) -> list[Fraction]:
+    """Return the Bernoulli numbers B0 to B(count-1), B1 being -1/2."""
+    out: list[Fraction] = []
+    for m in range(count):
+        total = sum((math.comb(m + 1, j) * out[j] for j in range(m)), Fraction(0))
+        out.append(-total / (m + 1) if m else Fraction(1))
+    return out
+
+
+def _hurwitz_zeta(s: int, x: Number) -> Number:
+    """Return ``sum((x + k)**-s for k >= 0)`` for a float64 x > 0."""
+    # The series' terms fall by ((s + 2j) / (2 pi (x + count)))**2 each.
+    count, terms = 10 + s // 2, 10
+    far = x + float(count)
+    inverse = 1.0 / far
+    square = inverse * inverse
+    numbers = bernoulli(2 * terms + 1)
+    factors = []
+    rising = Fraction(s)
+    for j in range(1, terms + 1):
+        factors.append(float(numbers[2 * j] * rising / math.factorial(2 * j)))
+        rising *= (s + 2 * j - 1) * (s + 2 * j)
+    tail = x.constant(factors[-1])
+    for factor in reversed(factors[:-1]):
+        tail = fma(tail, square, factor)
+    tail = fma(fma(tail, inverse, 0.5), inverse, 1.0 / (s - 1))
+    total = x.constant(0.0)
+    for k in reversed(range(1, count)):
+        total = total + 1.0 / _power(x + float(k), s)
+    # Last what may be large: the tail for large x, the first term for small ones.
+    return (total + _power(inverse, s - 1) * tail) + 1.0 / _power(x, s)
+
+
+def _cotangent_derivative(n: int) -> list[int]:
+    """Return the polynomial P of ``(d/dt)**n cot(t) = P(cot(t))``, lowest power first."""
+    p = [0, 1]
+    for _ in range(n):
+        slope = [i * c for i, c in enumerate(p)][1:]
+        p = [0] * (len(slope) + 2)
+        for i, c in enumerate(slope):
+            p[i] -= c
+            p[i + 2] -= c
+    return p
+
+
+def polygamma(n: int, x: Number) -> Number:
+    """Return the n-th derivative of digamma, 1 <= n <= 100, infinite at its poles.
+
+    Computed in float64 for float32, too: factorials and powers soon overflow there.
+    """
+    internal_assert(1 <= n <= 100, f"polygamma of order {n}")
+    if x.dtype == dtypes.float32:
+        return polygamma(n, x.cast(dtypes.float64)).cast(dtypes.float32)
+    negative = x < 0.0
+    size = abs(x)
+    sign = 1 if n % 2 else -1
+    zeta = _hurwitz_zeta(n + 1, where(negative, size + 1.0, x))
+    positive = zeta * float(sign * math.factorial(n))
+    # The n-th derivative of digamma(1 - x) - digamma(x) = pi * cot(pi*x)
+    cotangent = 1.0 / trigonometric.tan_of_parts(*_reduce_by_pi(size))
+    slope = x.constant(0.0)
+    for c in reversed(_cotangent_derivative(n)):
+        slope = fma(slope, cotangent, float(c))
+    reflected = (positive + slope * float(PI ** (n + 1))) * float(-sign)
+    y = where(negative, reflected, positive)
+    pole = (x <= 0.0) & x.apply("floor").equals(x)
+    y = where(pole, sign * math.inf, y)
+    return where(x.is_nan(), x, where(x.equals(math.inf), -0.0 if sign < 0 else 0.0, y))

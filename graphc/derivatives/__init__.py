@@ -1,0 +1,1 @@
+"""Derivatives: forward and reverse sweeps that build nodes, and what stands on them."""

@@ -1,0 +1,121 @@
+"""Jacobians and Hessians: one batched sweep over the identity basis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.derivatives.activity import Activity
+from graphc.derivatives.arguments import ones, read_result, read_scalar, read_wrt
+from graphc.derivatives.batching import push_batch
+from graphc.derivatives.forward import push_forward
+from graphc.derivatives.reverse import pull_back
+from graphc.graph.graph import topological_order
+from graphc.graph.node import Node
+from graphc.ops.arithmetic import cast, equal
+from graphc.ops.leaf import full, iota, new_input
+from graphc.ops.move import permute, reshape
+from graphc.types import sizes
+from graphc.types.errors import ConfigError
+from graphc.types.sizes import SizeLike
+
+NOMINAL_SIZE = 64
+"""What a symbolic dimension counts as where sizes are compared."""
+
+MODES = ("auto", "forward", "reverse")
+
+
+def jacobian_of(y: Any, x: Any, mode: str, disconnected: str) -> Any:
+    """Return the Jacobian; see `graphc.derivatives.api.jacobian`."""
+    check_mode("jacobian", mode)
+    ys, y_structure = read_result(y, "jacobian")
+    xs, x_structure = read_wrt(x)
+    Activity(topological_order(ys), ys, xs, disconnected)
+    rows = blocks(ys, xs, mode)
+    return y_structure.unflatten([x_structure.unflatten(row) for row in rows])
+
+
+def hessian_of(y: Any, x: Any, mode: str, disconnected: str) -> Any:
+    """Return the Hessian; see `graphc.derivatives.api.hessian`."""
+    check_mode("hessian", mode)
+    scalar = read_scalar(y, "hessian")
+    xs, structure = read_wrt(x)
+    gradients = pull_back([scalar], ones([scalar]), xs, disconnected)
+    rows = blocks(gradients, xs, "forward" if mode == "auto" else mode)
+    return structure.unflatten([structure.unflatten(row) for row in rows])
+
+
+def check_mode(what: str, mode: str) -> None:
+    """Raise `ConfigError` for a mode that is unknown or not available."""
+    if mode not in MODES:
+        names = ", ".join(repr(m) for m in MODES)
+        known = "not available" if mode in ("sparse", "symbolic") else "unknown"
+        raise ConfigError(f"{what}: mode {mode!r} is {known}; use one of {names}.")
+
+
+def cheaper_mode(ys: Sequence[Node], xs: Sequence[Node]) -> str:
+    """Return "reverse" if the results have no more elements than `xs`, else "forward".
+
+    A symbolic dimension that does not cancel from the comparison counts as
+    `NOMINAL_SIZE`.
+    """
+    surplus: SizeLike = sum((y.size for y in ys), 0) - sum((x.size for x in xs), 0)
+    return (
+        "forward" if sizes.evaluate(surplus, lambda d: NOMINAL_SIZE) > 0 else "reverse"
+    )
+
+
+def blocks(ys: Sequence[Node], xs: Sequence[Node], mode: str) -> list[list[Node]]:
+    """Return the derivative of each of `ys` (rows) by each of `xs` (columns).
+
+    A block has the shape ``y.shape + x.shape`` and the dtype of `x`. It is zero
+    where `y` does not depend on `x`: a derivative is linear in its seed, so one
+    that does not depend on the seed is zero.
+    """
+    if mode == "auto":
+        mode = cheaper_mode(ys, xs)
+    if mode == "reverse":
+        return [_row(y, xs) for y in ys]
+    columns = [_column(ys, x) for x in xs]
+    return [list(row) for row in zip(*columns)] if columns else [[] for _ in ys]
+
+
+def _row(y: Node, xs: Sequence[Node]) -> list[Node]:
+    """Reverse mode: map the vector-Jacobian product over the basis of `y`."""
+    if not y.ndim:
+        return pull_back([y], ones([y]), xs, "zero")
+    seed = new_input("cotangent", y.type)
+    pulled = pull_back([y], [seed], xs, "zero")
+    return [
+        _block(value, y, x) if has_axis else full(y.shape + x.shape, 0, x.dtype)
+        for x, (value, has_axis) in zip(xs, push_batch(pulled, {seed: basis(y)}))
+    ]
+
+
+def _column(ys: Sequence[Node], x: Node) -> list[Node]:
+    """Forward mode: map the Jacobian-vector product over the basis of `x`."""
+    if not x.ndim:
+        pushed = push_forward(ys, [x], ones([x]), "zero")
+        return [cast(value, x.dtype) for value in pushed]
+    seed = new_input("tangent", x.type)
+    pushed = push_forward(ys, [x], [seed], "zero")
+    out = []
+    for y, (value, has_axis) in zip(ys, push_batch(pushed, {seed: basis(x)})):
+        if has_axis:
+            out.append(_block(permute(value, (*range(1, value.ndim), 0)), y, x))
+        else:
+            out.append(full(y.shape + x.shape, 0, x.dtype))
+    return out
+
+
+def _block(value: Node, y: Node, x: Node) -> Node:
+    """Return a block in its shape and, as `grad` is too, in the dtype of `x`."""
+    return cast(reshape(value, y.shape + x.shape), x.dtype)
+
+
+def basis(x: Node) -> Node:
+    """Return all unit arrays of the type of `x`, stacked along a leading axis."""
+    n = x.size
+    index = iota(n)
+    eye = equal(reshape(index, (n, 1)), reshape(index, (1, n)))
+    return reshape(cast(eye, x.dtype), (n, *x.shape))

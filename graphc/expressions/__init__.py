@@ -1,0 +1,1 @@
+"""What users call: operators, NumPy's protocols, composite functions."""

@@ -1,0 +1,1 @@
+"""The graph: immutable interned nodes, graphs, and orders of nodes."""

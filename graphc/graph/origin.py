@@ -1,0 +1,44 @@
+"""Where a node was made: the user's file and line, for messages and pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+Origin = tuple[str, int]
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_inherited: Origin | None = None
+
+
+def current_origin() -> Origin | None:
+    """Return the place outside graphc that called in, or the one inherited."""
+    if _inherited is not None:
+        return _inherited
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_PACKAGE):
+            return (name, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+@contextmanager
+def inheriting(origin: Origin | None) -> Iterator[None]:
+    """Give nodes made within the block the origin of the node they stand for."""
+    global _inherited
+    before, _inherited = _inherited, origin or _inherited
+    try:
+        yield
+    finally:
+        _inherited = before
+
+
+def set_inherited(origin: Origin | None) -> Origin | None:
+    """Set the inherited origin and return the one before: `inheriting` for loops."""
+    global _inherited
+    before, _inherited = _inherited, origin
+    return before

@@ -1,0 +1,1 @@
+"""The loop-nest IR that schedules build and backends print."""

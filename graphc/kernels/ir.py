@@ -1,0 +1,236 @@
+"""The loop-nest IR: a kernel is a parallel loop over rows around a few inner loops.
+
+Nothing here knows numba, LLVM or CUDA. Values are immutable and shared; where a
+value is computed follows from the loop variables it depends on. Indices are the
+integer polynomials of `types.sizes`, with loop variables as atoms, so an offset
+that does not depend on a loop is visibly invariant in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+import numpy as np
+
+from graphc.types import sizes
+from graphc.types.sizes import Atom, SizeLike
+
+
+class LoopVar(Atom):
+    """A loop's variable; ``number`` is unique in a kernel."""
+
+    __slots__ = ("name", "number")
+
+    def __init__(self, name: str, number: int):
+        super().__init__(("loop", name, number))
+        self.name = name
+        self.number = number
+
+    @classmethod
+    def _restore(cls, key: tuple) -> LoopVar:
+        return cls(key[1], key[2])
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+
+class Dynamic(Atom):
+    """An integer computed by the kernel, used as an index.
+
+    Negative ones count from the end; one out of range is reported under `code`.
+    """
+
+    __slots__ = ("value", "extent", "code")
+
+    def __init__(self, value: Value, extent: SizeLike, code: int):
+        super().__init__(("dynamic", id(value), extent, code))
+        self.value = value
+        self.extent = extent
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"index({self.value}, {self.extent})"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Memory a kernel reads or writes: flat, of one dtype."""
+
+    number: int
+    dtype: np.dtype
+    written: bool
+
+    def __str__(self) -> str:
+        return f"b{self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A number."""
+
+    value: Any
+    dtype: np.dtype
+
+    def __str__(self) -> str:
+        return repr(self.value)
+
+
+@dataclass(frozen=True, eq=False)
+class Instruction:
+    """An instruction of `ops.declare.Scalars` on values."""
+
+    name: str
+    operands: tuple[Value, ...]
+    dtype: np.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class FromSize:
+    """A size or index as a number."""
+
+    size: SizeLike
+    dtype: np.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """An element of a buffer. Loads of buffers the kernel writes carry the stage
+    they belong to, before which they must not move."""
+
+    buffer: Buffer
+    offset: SizeLike
+    dtype: np.dtype
+    stage: int
+
+
+@dataclass(frozen=True, eq=False)
+class Accumulator:
+    """The running value of a reduction; as a value, its final one."""
+
+    number: int
+    dtype: np.dtype
+    instruction: str
+    initial: Any
+
+    def __str__(self) -> str:
+        return f"acc{self.number}"
+
+
+@dataclass(frozen=True, eq=False)
+class Current:
+    """The value an accumulator has in the current round of a loop."""
+
+    accumulator: Accumulator
+    loop: LoopVar
+    dtype: np.dtype
+
+
+Value = Union[Constant, Instruction, FromSize, Load, Accumulator, Current]
+
+
+@dataclass(eq=False)
+class Loop:
+    """``for var in range(extent): body``."""
+
+    var: LoopVar
+    extent: SizeLike
+    body: list[Statement] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Set an accumulator to its initial value."""
+
+    accumulator: Accumulator
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """``accumulator = instruction(accumulator, value)``."""
+
+    accumulator: Accumulator
+    value: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Set:
+    """``accumulator = value``."""
+
+    accumulator: Accumulator
+    value: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """``buffer[offset] = value``, or ``instruction(buffer[offset], value)``."""
+
+    buffer: Buffer
+    offset: SizeLike
+    value: Value
+    instruction: str | None = None
+
+
+Statement = Union[Loop, Start, Update, Set, Store]
+
+
+@dataclass(eq=False)
+class Kernel:
+    """A loop nest, called on a range of rows: one chunk of the parallel loop.
+
+    Attributes
+    ----------
+    rows : SizeLike
+        The extent of the parallel loop, split into chunks by size alone.
+    row : LoopVar
+        Its variable.
+    chunk : LoopVar
+        The number of the chunk, for scratch memory and partial results.
+    before, body, after : list of Statement
+        Run once for each chunk, for each row, and once after the chunk's rows.
+    buffers : list of Buffer
+    parameters : list of Atom
+        The symbolic dimensions it is given, in calling order.
+    label : str
+        What it fuses, for people.
+    """
+
+    rows: SizeLike
+    row: LoopVar
+    chunk: LoopVar
+    before: list[Statement]
+    body: list[Statement]
+    after: list[Statement]
+    buffers: list[Buffer]
+    parameters: list[Atom]
+    label: str = ""
+
+
+def statements(body: Sequence[Statement]) -> Iterator[Statement]:
+    """Return all statements, loops before what they contain."""
+    stack = list(reversed(body))
+    while stack:
+        s = stack.pop()
+        yield s
+        if isinstance(s, Loop):
+            stack.extend(reversed(s.body))
+
+
+def value_atoms(s: SizeLike) -> Iterator[Atom]:
+    """Return all atoms of a size that are not functions of others."""
+    if isinstance(s, int):
+        return
+    stack = list(s.atoms())
+    while stack:
+        atom = stack.pop()
+        if isinstance(atom, sizes.Function):
+            for part in (atom.left, atom.right):
+                if not isinstance(part, int):
+                    stack.extend(part.atoms())
+        else:
+            yield atom

@@ -1,0 +1,1 @@
+"""Every op, one declaration each; importing a module here registers its ops."""

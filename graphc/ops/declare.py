@@ -1,0 +1,473 @@
+"""What an op declares: the families and the rules each of them asks for.
+
+An op is a value that carries all its rules, so that no pass, derivative or
+backend knows any op by name:
+
+- its type (`infer`), its NumPy meaning (`numpy`),
+- its derivative: partials (`Elementwise`), a transpose (`Linear`), or explicit
+  jvp and vjp (`General`),
+- its lowering: one of few kinds (`Elementwise.scalar`, `Move.read`,
+  `Reduce.combine`, ...), written against the abstract `Scalars`,
+- its batching rule, where the family does not imply it, and its cost.
+
+A declaration that lacks a field fails when this package is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from graphc.graph.node import Node, make_node
+from graphc.graph.origin import current_origin
+from graphc.types.errors import DTypeError, ShapeError, internal_assert, made_at
+from graphc.types.sizes import SizeLike
+from graphc.types.tensor_type import TensorType, broadcast_shapes, shape_text
+
+REGISTRY: dict[str, Op] = {}
+
+Index = tuple[SizeLike, ...]
+Value = Any
+"""A scalar in a kernel; opaque to ops."""
+
+
+class Scalars(Protocol):
+    """The instructions a kernel has on scalars; ops lower themselves to these.
+
+    ``k("add", a, b)`` applies an instruction; all operands have one dtype except
+    where said, and the result has it too. Instructions:
+
+    - add sub mul neg abs, also of integers, which wrap around; of booleans add is or
+      and mul is and, abs changes nothing; min max (NaN if an operand is NaN);
+    - div sqrt copysign, of floats;
+    - floordiv mod: NumPy's floor_divide and remainder, of integers and floats; an
+      integer divided by zero gives 0;
+    - floor ceil rint trunc, which change nothing but floats;
+    - lt le gt ge eq ne isnan isinf isfinite, which give booleans;
+    - and or xor not shl shr, of integers and (but for the shifts) booleans; a shift by
+      a negative amount, or by the width or more, gives 0, or -1 for a negative
+      number shifted right;
+    - select(bool, a, b);
+    - the functions, of floats: exp exp2 expm1 log log2 log10 log1p cbrt pow, sin cos
+      tan arcsin arccos arctan arctan2, sinh cosh tanh arcsinh arccosh arctanh,
+      sigmoid softplus, erf erfc gammaln digamma.
+    """
+
+    def __call__(self, name: str, *operands: Value) -> Value: ...
+
+    def constant(self, value: Any, dtype: np.dtype) -> Value:
+        """Return a constant."""
+
+    def like(self, x: Value, value: Any) -> Value:
+        """Return a constant of the dtype of `x`."""
+
+    def zero(self, x: Value) -> Value:
+        """Return 0 in the dtype of `x`."""
+
+    def one(self, x: Value) -> Value:
+        """Return 1 in the dtype of `x`."""
+
+    def dtype(self, x: Value) -> np.dtype:
+        """Return the dtype of a value."""
+
+    def cast(self, value: Value, dtype: np.dtype) -> Value:
+        """Return a value converted as NumPy's astype does."""
+
+    def size(self, size: SizeLike, dtype: np.dtype) -> Value:
+        """Return a size or index as a value."""
+
+    def dynamic_index(self, value: Value, extent: SizeLike, node: Node) -> SizeLike:
+        """Return an integer value as an index.
+
+        Negative ones count from the end; one out of range makes the call fail with
+        an IndexError.
+        """
+
+    def inside(self, index: SizeLike, low: SizeLike, high: SizeLike) -> Value:
+        """Return ``low <= index < high``."""
+
+
+class Op:
+    """Base of all families.
+
+    Attributes
+    ----------
+    name : str
+        Unique; the NumPy name where there is one.
+    param_names : tuple of str
+        Names of the entries of `Node.params`, for text and pictures.
+    """
+
+    name: str
+    param_names: tuple[str, ...] = ()
+    is_constant: ClassVar[bool] = False
+
+    def __init__(self, name: str):
+        internal_assert(name not in REGISTRY, f"op {name} is declared twice")
+        self.name = name
+        REGISTRY[name] = self
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __reduce__(self) -> Any:
+        return (_registered, (self.name,))
+
+    def __call__(self, *args: Node, params: tuple = ()) -> Node:
+        """Return the node of this op on `args`, its type inferred and checked."""
+        return make_node(self, args, params, self.infer(args, params))
+
+    def rebuild(self, node: Node, args: tuple[Node, ...]) -> Node:
+        """Return `node` on other arguments of the same types."""
+        return self(*args, params=node.params)
+
+    def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
+        """Return the result's type, or raise the user's mistake."""
+        raise NotImplementedError
+
+    def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
+        """Return the result for arrays; `size` gives the integer of a size."""
+        raise NotImplementedError
+
+    def check(self, node: Node, size: SizeOf) -> None:
+        """Raise the user's error if sizes, now known, break a rule of the op.
+
+        `infer` checks what formulas of sizes tell; this checks the rest when the
+        function is called. Ops without symbolic sizes pass by construction.
+        """
+
+    def jvp(self, node: Node, tangents: Sequence[Node | None]) -> Node | None:
+        """Return the tangent of the result; None is a tangent of zero."""
+        raise NotImplementedError
+
+    def vjp(
+        self, node: Node, cotangent: Node, wanted: Sequence[bool]
+    ) -> Sequence[Node | None]:
+        """Return a cotangent for each argument that is `wanted`, None for zero."""
+        raise NotImplementedError
+
+    def batch(
+        self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
+    ) -> Node:
+        """Return the op mapped over a new leading axis of the `batched` arguments."""
+        raise NotImplementedError
+
+    def sign_of(self, node: Node, signs: Sequence[str]) -> str:
+        """Return "positive", "nonnegative" or "": what is sure of every element.
+
+        In exact arithmetic: that a positive number may underflow to zero, or an
+        integer wrap around, does not count; nor does NaN.
+        """
+        return ""
+
+    def flops(self, node: Node) -> SizeLike:
+        """Return the arithmetic operations of one evaluation."""
+        return 0
+
+    def transcendentals(self, node: Node) -> SizeLike:
+        """Return the calls of exp, sin and the like of one evaluation."""
+        return 0
+
+    def param_texts(self, params: tuple) -> list[str]:
+        """Return the parameters as text, for dumps and pictures."""
+        return [
+            f"{n}={shape_text(p) if isinstance(p, tuple) else p}"
+            for n, p in zip(self.param_names, params)
+        ]
+
+
+SizeOf = Callable[[SizeLike], int]
+
+
+def weakest(signs: Sequence[str]) -> str:
+    """Return what is sure of a choice among values of these signs."""
+    if not signs or "" in signs:
+        return ""
+    return "nonnegative" if "nonnegative" in signs else "positive"
+
+
+def _registered(name: str) -> Op:
+    return REGISTRY[name]
+
+
+def operand_text(args: Sequence[Node]) -> str:
+    """Return operands for a message: names, types and where each was made."""
+    return ", ".join(f"{a.label()}{made_at(a.origin)}" for a in args)
+
+
+def shape_error(
+    op: str, args: Sequence[Node], rule: str, remedy: str = ""
+) -> ShapeError:
+    """Return a `ShapeError` that names op, operands, rule, place and remedy."""
+    text = f"{op}: {rule} Operands: {operand_text(args)}."
+    return ShapeError(_with_place(text, remedy))
+
+
+def dtype_error(
+    op: str, args: Sequence[Node], rule: str, remedy: str = ""
+) -> DTypeError:
+    """Return a `DTypeError` that names op, operands, rule, place and remedy."""
+    text = f"{op}: {rule}"
+    if args:
+        text += f" Operands: {operand_text(args)}."
+    return DTypeError(_with_place(text, remedy))
+
+
+def _with_place(text: str, remedy: str) -> str:
+    place = made_at(current_origin())
+    return f"{text}{' The failing call was' + place + '.' if place else ''}" + (
+        f" {remedy}" if remedy else ""
+    )
+
+
+# ----------------------------------------------------------------- elementwise
+
+
+class Select(NamedTuple):
+    """A partial derivative by cases: where a condition holds, and elsewhere.
+
+    A case of 0 contributes exactly zero, whatever the cotangent is; that is how
+    masks (`where`, `maximum`, `clip`) stay free of ``0 * inf``.
+    """
+
+    condition: Node
+    yes: Any
+    no: Any
+
+
+Partial = Callable[..., Any]
+SignRule = Callable[..., str]
+Signature = Callable[[str, Sequence[np.dtype]], tuple[tuple[np.dtype, ...], np.dtype]]
+Guard = Callable[..., "list[tuple[Node, str]]"]
+
+
+class Elementwise(Op):
+    """An op on corresponding elements, with broadcasting.
+
+    Parameters
+    ----------
+    name : str
+    arity : int
+    numpy : callable
+        The NumPy meaning, on arrays of the operand dtypes.
+    scalar : str or callable
+        The lowering: an instruction's name, or ``(k, *values) -> value`` over
+        `Scalars`.
+    signature : callable
+        Operand dtypes and result dtype, from the arguments' dtypes; raises a
+        `DTypeError` of rule and remedy for dtypes the op does not take.
+    partials : sequence of callable or None
+        One for each argument, ``(*args, out) -> Factor``: the partial derivative, a
+        node, a number, or a `Select` of two of these. None in a place: it is zero
+        wherever it exists. None altogether: the result carries no derivative.
+    poles : callable, optional
+        ``(*args) -> [(node, condition)]``: the partials are finite as long as
+        each node meets its condition, "positive" or "nonzero". Where graphc
+        cannot prove it, derivatives use products with an absolute zero.
+    sympy : str or callable, optional
+        The sympy function, by name or as ``(sympy, *symbols) -> expression``.
+    sign : callable, optional
+        ``(args, signs) -> sign``: what the arguments' signs tell of the result's; a
+        sign is "positive", "nonnegative" or "".
+    cost : int
+        Arithmetic operations for each element.
+    transcendental : int
+        Calls of exp, log, sin and the like for each element.
+    param_names : tuple of str
+        Names of the parameters. An op with parameters, such as the order of
+        `polygamma`, gets them before the operands in `numpy`, `scalar` (after `k`),
+        `poles`, `sympy` (after the module) and `sign`; partials read ``out.params``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arity: int,
+        *,
+        numpy: Callable[..., Any],
+        scalar: str | Callable[..., Value],
+        signature: Signature,
+        partials: Sequence[Partial | None] | None,
+        poles: Guard | None = None,
+        sympy: Any = None,
+        sign: SignRule | None = None,
+        cost: int = 1,
+        transcendental: int = 0,
+        param_names: tuple[str, ...] = (),
+    ):
+        super().__init__(name)
+        internal_assert(
+            partials is None or len(partials) == arity,
+            f"op {name} declares {arity} arguments but other partials",
+        )
+        self.arity = arity
+        self.param_names = param_names
+        self._numpy = numpy
+        self._scalar = scalar
+        self.signature = signature
+        self.partials = partials
+        self.poles = poles
+        self.sympy = sympy
+        self.sign = sign
+        self.cost = cost
+        self.transcendental = transcendental
+
+    def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
+        given = tuple([a.type.dtype for a in args])
+        operands, result = self.signature(self.name, given)
+        if given != operands:  # the text is costly: made only when it is needed
+            internal_assert(
+                False,
+                f"{self.name} got operands that were not cast: {operand_text(args)}",
+            )
+        shape = broadcast_shapes([a.shape for a in args])
+        if shape is None:
+            raise shape_error(
+                self.name,
+                args,
+                "shapes do not broadcast: each pair of sizes, counted from the last "
+                "axis, must be equal or one of them the integer 1.",
+                "Reshape, or add an axis with x[:, None].",
+            )
+        return TensorType(shape, result)
+
+    def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
+        return self._numpy(*node.params, *args)
+
+    def scalar(self, k: Scalars, node: Node, *values: Value) -> Value:
+        """Return the value of one element from those of the arguments."""
+        if isinstance(self._scalar, str):
+            return k(self._scalar, *values)
+        return self._scalar(k, *node.params, *values)
+
+    def sign_of(self, node: Node, signs: Sequence[str]) -> str:
+        return self.sign(*node.params, node.args, signs) if self.sign else ""
+
+    def batch(
+        self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
+    ) -> Node:
+        from graphc.ops.move import align_batch
+
+        return self(*align_batch(args, batched), params=node.params)
+
+    def flops(self, node: Node) -> SizeLike:
+        return node.size * self.cost
+
+    def transcendentals(self, node: Node) -> SizeLike:
+        return node.size * self.transcendental
+
+    def sympy_of(self, node: Node, sp: Any, *symbols: Any) -> Any:
+        """Return the sympy expression of a node on symbols; `sp` is the module.
+
+        Raises
+        ------
+        NotImplementedError
+            If the op declares none.
+        """
+        if self.sympy is None:
+            raise NotImplementedError(f"{self.name} has no sympy expression")
+        if isinstance(self.sympy, str):
+            return getattr(sp, self.sympy)(*node.params, *symbols)
+        return self.sympy(sp, *node.params, *symbols)
+
+
+# ---------------------------------------------------------------------- linear
+
+
+class Linear(Op):
+    """An op linear in some arguments: only the transpose is declared.
+
+    ``linear`` names the arguments; ``jointly`` says that it is linear in all of
+    them together (concatenate), not in each for itself (matmul).
+    """
+
+    linear: tuple[int, ...] | None = None
+    """Positions of the linear arguments; None for all."""
+    jointly = True
+
+    def linear_positions(self, node: Node) -> tuple[int, ...]:
+        """Return the positions of the arguments the result is linear in."""
+        return tuple(range(len(node.args))) if self.linear is None else self.linear
+
+    def transpose(self, node: Node, cotangent: Node, position: int) -> Node | None:
+        """Return the cotangent of one linear argument."""
+        raise NotImplementedError
+
+    def jvp(self, node: Node, tangents: Sequence[Node | None]) -> Node | None:
+        from graphc.ops.arithmetic import add
+        from graphc.ops.leaf import zeros_like
+
+        moved = [p for p in self.linear_positions(node) if tangents[p] is not None]
+        if not moved:
+            return None
+        args = list(node.args)
+        if self.jointly:
+            for p in self.linear_positions(node):
+                t = tangents[p]
+                args[p] = zeros_like(node.args[p]) if t is None else t
+            return self.rebuild(node, tuple(args))
+        total: Node | None = None
+        for p in moved:
+            changed: list[Any] = list(node.args)
+            changed[p] = tangents[p]
+            term = self.rebuild(node, tuple(changed))
+            total = term if total is None else add(total, term)
+        return total
+
+    def vjp(
+        self, node: Node, cotangent: Node, wanted: Sequence[bool]
+    ) -> Sequence[Node | None]:
+        out: list[Node | None] = [None] * len(node.args)
+        for p in self.linear_positions(node):
+            if wanted[p]:
+                out[p] = self.transpose(node, cotangent, p)
+        return out
+
+
+class Move(Linear):
+    """A linear op without arithmetic: each element is read from some argument.
+
+    Lowered by `read`, which other kernels absorb as index arithmetic.
+    """
+
+    def sign_of(self, node: Node, signs: Sequence[str]) -> str:
+        return weakest(signs)
+
+    def read(
+        self, k: Scalars, node: Node, index: Index, arg: Callable[[int, Index], Value]
+    ) -> Value:
+        """Return the element at `index`; ``arg(p, index)`` reads argument `p`."""
+        raise NotImplementedError
+
+
+class Reduce(Op):
+    """A reduction over axes (``params[0]``), the others kept.
+
+    Attributes
+    ----------
+    identity : callable
+        ``dtype -> number`` that a reduction starts with.
+    instruction : str
+        The instruction that combines two values; associative.
+    """
+
+    param_names = ("axes",)
+    instruction: str
+
+    def identity(self, dtype: np.dtype) -> Any:
+        """Return the value of a reduction of nothing."""
+        raise NotImplementedError
+
+    def kept(self, node: Node) -> tuple[int, ...]:
+        """Return the axes of the argument that remain."""
+        axes = node.params[0]
+        return tuple(a for a in range(node.args[0].ndim) if a not in axes)
+
+    def flops(self, node: Node) -> SizeLike:
+        return node.args[0].size
+
+
+class General(Op):
+    """An op with explicit jvp and vjp, lowered by a kernel kind of its own."""

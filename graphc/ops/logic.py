@@ -1,0 +1,85 @@
+"""Elementwise logic, bits, and the classes of floating-point numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc.ops.declare import Elementwise
+from graphc.ops.signatures import bits, counted_bits, logical
+from graphc.types import dtypes
+
+
+def _logical(name: str, arity: int, instruction: str, sympy: str) -> Elementwise:
+    return Elementwise(
+        name,
+        arity,
+        numpy=getattr(np, name),
+        scalar=instruction,
+        signature=logical,
+        partials=None,
+        sympy=sympy,
+    )
+
+
+logical_and = _logical("logical_and", 2, "and", "And")
+logical_or = _logical("logical_or", 2, "or", "Or")
+logical_xor = _logical("logical_xor", 2, "xor", "Xor")
+logical_not = _logical("logical_not", 1, "not", "Not")
+
+
+def _bitwise(name: str, arity: int, instruction: str, sympy: Any = None) -> Elementwise:
+    shift = name.endswith("shift")
+    return Elementwise(
+        name,
+        arity,
+        numpy=getattr(np, name),
+        scalar=instruction,
+        signature=counted_bits if shift else bits,
+        partials=None,
+        sympy=sympy,
+    )
+
+
+bitwise_and = _bitwise("bitwise_and", 2, "and", lambda sp, x, y: x & y)
+bitwise_or = _bitwise("bitwise_or", 2, "or", lambda sp, x, y: x | y)
+bitwise_xor = _bitwise("bitwise_xor", 2, "xor", lambda sp, x, y: x ^ y)
+bitwise_invert = _bitwise("bitwise_invert", 1, "not", lambda sp, x: ~x)
+bitwise_left_shift = _bitwise("bitwise_left_shift", 2, "shl", lambda sp, x, y: x * 2**y)
+bitwise_right_shift = _bitwise(
+    "bitwise_right_shift", 2, "shr", lambda sp, x, y: sp.floor(x / 2**y)
+)
+
+
+def _property(op: str, types: Any) -> Any:
+    """Take an operand of any dtype; the result is boolean."""
+    return tuple(types), dtypes.bool_
+
+
+def _classify(name: str) -> Elementwise:
+    return Elementwise(
+        name,
+        1,
+        numpy=getattr(np, name),
+        scalar=name,
+        signature=_property,
+        partials=None,
+    )
+
+
+isnan = _classify("isnan")
+isinf = _classify("isinf")
+isfinite = _classify("isfinite")
+
+
+def _sign_bit(k: Any, x: Any) -> Any:
+    if k.dtype(x).kind != "f":
+        return k("lt", x, k.zero(x))
+    return k("lt", k("copysign", k.one(x), x), k.zero(x))
+
+
+signbit = Elementwise(
+    "signbit", 1, numpy=np.signbit, scalar=_sign_bit, signature=_property, partials=None
+)
+"""Whether a number is negative; that of -0.0 and of a NaN may be set, too."""

@@ -1,0 +1,1 @@
+"""Compiling graphs to functions, and calling them."""

@@ -1,0 +1,76 @@
+"""Arguments of a call: arrays of exactly the declared types, or a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.graph.node import Node
+from graphc.types.errors import DTypeError, InputError, ShapeError, made_at
+
+
+def as_input(node: Node, value: Any) -> np.ndarray:
+    """Return a contiguous, aligned, native array of the dtype of an input.
+
+    Python numbers, nested lists and NumPy scalars are converted where that keeps
+    their kind; arrays must have the declared dtype, in either byte order.
+
+    Raises
+    ------
+    DTypeError, ShapeError
+        If dtype or rank are wrong.
+    """
+    if isinstance(value, Node):
+        raise InputError(
+            f"{node.name}: the expression {value.label()} was given where an array is "
+            "needed. Compile takes expressions, the compiled function arrays."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(f"{node.name}: {error}") from None
+    if array.dtype != node.dtype:
+        loose = not isinstance(value, np.ndarray) and not hasattr(value, "__array__")
+        loose = loose or isinstance(value, np.generic)
+        kind_kept = array.dtype != object and np.can_cast(
+            array.dtype, node.dtype, "same_kind"
+        )
+        if array.dtype.newbyteorder("=") != node.dtype and not (
+            (loose and kind_kept) or array.size == 0 == node.ndim
+        ):
+            raise DTypeError(
+                f"{node.name}: an array of {array.dtype.name} was given for "
+                f"{node.label()}{made_at(node.origin)}. Convert it with "
+                f"astype({node.dtype.name!r}), or declare the input with "
+                f"dtype={array.dtype.name!r}."
+            )
+        array = array.astype(node.dtype)
+    if array.ndim != node.ndim:
+        raise ShapeError(
+            f"{node.name}: an array of shape {array.shape} was given for "
+            f"{node.label()}{made_at(node.origin)}, which has {node.ndim} dimensions."
+        )
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        array = np.array(array, order="C")
+    return array
+
+
+def check_out(out: Sequence[Any], names: Sequence[str], types: Sequence[tuple]) -> None:
+    """Check the arrays given for outputs.
+
+    Raises
+    ------
+    InputError, DTypeError, ShapeError
+        If one is no writable array of exactly the output's shape and dtype.
+    """
+    for array, name, (shape, dtype) in zip(out, names, types):
+        if not isinstance(array, np.ndarray) or not array.flags.writeable:
+            raise InputError(f"{name} must be a writable NumPy array.")
+        if array.dtype != dtype:
+            raise DTypeError(
+                f"{name} has dtype {array.dtype.name}, but the output is {dtype.name}."
+            )
+        if array.shape != shape:
+            raise ShapeError(f"{name} has shape {array.shape}, but the output {shape}.")

@@ -1,0 +1,114 @@
+"""`compile`, `evaluate` and `jit`: from expressions to functions of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from graphc.backends import reference
+from graphc.expressions.containers import Structure, flatten_expressions
+from graphc.graph import operators
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.ops.arithmetic import as_node
+from graphc.ops.leaf import input_
+from graphc.passes.pipeline import run_passes
+from graphc.runtime.arguments import as_input
+from graphc.runtime.function import Function
+from graphc.types.errors import ConfigError, InputError, made_at
+
+BACKENDS = ("cpu", "reference")
+
+
+def compile(inputs: Any, outputs: Any, *, backend: str = "cpu") -> Function:
+    """Compile expressions to a function of arrays.
+
+    Parameters
+    ----------
+    inputs : list of inputs, or nested containers of them
+        The arguments of the function: for a list or tuple each entry is one.
+    outputs : expression, or nested containers of expressions
+        What it returns, in the same containers. Numbers and arrays may stand for
+        constant results.
+    backend : {"cpu", "reference"}
+        "cpu" fuses the graph into compiled kernels; "reference" interprets it with
+        NumPy.
+
+    Returns
+    -------
+    Function
+        One function for arrays of all sizes; dtypes and ranks are fixed.
+
+    Raises
+    ------
+    InputError
+        If an input is no input, is named twice, or one that `outputs` need is
+        missing.
+    """
+    nodes, in_structure = flatten_expressions(inputs, "inputs")
+    results, out_structure = flatten_expressions(outputs, "outputs", as_node)
+    graph = Graph(nodes, results)
+    check_inputs(graph)
+    return compile_graph(graph, in_structure, out_structure, backend)
+
+
+def compile_graph(
+    graph: Graph, inputs: Structure, outputs: Structure, backend: str
+) -> Function:
+    """Compile a graph whose inputs are checked."""
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend {backend!r} is unknown; use one of {BACKENDS}.")
+    return Function(graph, run_passes(graph), inputs, outputs, backend)
+
+
+def check_inputs(graph: Graph) -> None:
+    """Raise `InputError` unless the inputs are inputs, each once, and complete."""
+    seen: set[Node] = set()
+    for node in graph.inputs:
+        if node.op is not input_:
+            raise InputError(
+                f"{node.label()}{made_at(node.origin)} is computed, not an input. Make "
+                "inputs with scalar, vector, matrix or tensor."
+            )
+        if node in seen:
+            raise InputError(f"input {node.label()} is listed twice.")
+        seen.add(node)
+    missing = [n for n in graph.nodes if n.op is input_ and n not in seen]
+    if missing:
+        names = ", ".join(f"{n.label()}{made_at(n.origin)}" for n in missing)
+        raise InputError(
+            f"outputs need inputs that are not listed: {names}. Add them to inputs."
+        )
+
+
+def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
+    """Evaluate expressions with the NumPy interpreter.
+
+    Parameters
+    ----------
+    expression : expression, or nested containers of expressions
+    values : dict of input to array
+        A value for each input the expressions need.
+
+    Returns
+    -------
+    numpy.ndarray, or the same containers of them
+
+    Raises
+    ------
+    InputError, ShapeError, DTypeError
+        If inputs are missing, or arrays do not fit them.
+    """
+    results, structure = flatten_expressions(expression, "expression", as_node)
+    values = {} if values is None else values
+    if not isinstance(values, Mapping):
+        raise InputError("values must be a dictionary {input: array}.")
+    graph = Graph(list(values), results)
+    check_inputs(graph)
+    arrays = [as_input(n, a) for n, a in values.items()]
+    return structure.unflatten([np.array(r) for r in reference.run(graph, arrays)])
+
+
+operators.provide(evaluate=evaluate, compile=compile)

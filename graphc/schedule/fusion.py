@@ -1,0 +1,368 @@
+"""Fusion: which nodes are computed together, and which are kept in memory.
+
+Elementwise and movement nodes are *virtual*: their value at an index is an
+expression of their arguments' values, so any kernel can absorb them. Reductions
+are *anchors*: computed once, in a stage of a kernel. A reduction over trailing
+axes leaves a value for each row, which later stages of the same kernel use while
+the row is in cache; one over leading axes is complete only when its kernel ends.
+Products, scans and scatters are *opaque*: they have a kernel of their own kind.
+
+Every node gets a *depth*: how many kernel boundaries lie before it. Fusion happens
+within a depth only and every edge between kernels goes to a greater depth, so the
+kernels' order is acyclic by construction. A node of the row program of rows R
+carries R along; where two different R meet, or rows do not stay rows, the depth
+grows by one and the value goes through memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.ops.contract import MatMul as Contraction
+from graphc.ops.declare import Elementwise, Reduce
+from graphc.ops.leaf import constant_, input_, uniform_value
+from graphc.schedule.access import Access, axes_used, AXES, reading, rows_kept
+from graphc.schedule.views import operand_views
+from graphc.types.errors import internal_assert
+from graphc.types.tensor_type import Shape
+
+CHEAP_COST = 6
+"""Operations up to which a value is computed again rather than kept in memory."""
+
+TRANSCENDENTAL_COST = 20
+"""What an exp or sin counts in operations."""
+
+GROUP_LIMIT = 1500
+"""Nodes in one kernel; larger groups are cut, for LLVM's passes are superlinear."""
+
+
+@dataclass(eq=False)
+class Info:
+    """What fusion knows of a node.
+
+    Attributes
+    ----------
+    kind : str
+        "stored" (input, constant array), "immediate" (computed from nothing),
+        "virtual", "anchor" or "opaque".
+    depth : int
+    rows : Shape or None
+        The rows of the row program it belongs to at its depth.
+    cost : int
+        Operations to compute one element from memory.
+    leaves : int
+        Arrays of its own rank or more read for one element, counted up to 2.
+    accesses : sequence of Access
+    group : Info
+        Union-find parent among nodes of the same depth.
+    """
+
+    node: Node
+    kind: str
+    depth: int = 0
+    rows: Shape | None = None
+    cost: int = 0
+    leaves: int = 0
+    accesses: Sequence[Access] = ()
+    parent: Info | None = None
+    members: int = 1
+    tied: Shape | None = None
+
+
+def find(info: Info) -> Info:
+    """Return the representative of a group."""
+    root = info
+    while root.parent is not None:
+        root = root.parent
+    while info.parent is not None:
+        info.parent, info = root, info.parent
+    return root
+
+
+def union(a: Info, b: Info) -> None:
+    """Join the groups of two nodes."""
+    x, y = find(a), find(b)
+    if x is y:
+        return
+    if x.members < y.members:
+        x, y = y, x
+    y.parent = x
+    x.members += y.members
+
+
+@dataclass(eq=False)
+class Group:
+    """The nodes of one kernel: its roots are what it stores.
+
+    Attributes
+    ----------
+    depth : int
+    rows : Shape
+        The parallel axes.
+    roots : list of Node
+        Nodes it must leave in memory.
+    nodes : set of Node
+        Virtual nodes and anchors it computes.
+    """
+
+    depth: int
+    rows: Shape
+    roots: list[Node] = field(default_factory=list)
+    nodes: set[Node] = field(default_factory=set)
+
+
+class Fusion:
+    """The decision for one graph: groups of kernels, and what is kept in memory."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.info: dict[Node, Info] = {}
+        for node in graph.nodes:
+            self.info[node] = self._classify(node)
+        self.kept: set[Node] = set()
+        self.groups: list[Group] = []
+        self.opaque: list[Node] = []
+        self._place()
+
+    # ------------------------------------------------------------- forward
+
+    def _classify(self, node: Node) -> Info:
+        op = node.op
+        if op is input_ or (op is constant_ and uniform_value(node) is None):
+            return Info(node, "stored", leaves=1)
+        if not node.args:
+            return Info(node, "immediate")
+        if isinstance(op, Reduce):
+            return self._anchor(node)
+        if isinstance(op, Elementwise) or hasattr(op, "read"):
+            return self._virtual(node)
+        return self._opaque(node)
+
+    def _virtual(self, node: Node) -> Info:
+        info = Info(node, "virtual", accesses=reading(node).accesses)
+        info.cost = node.op.cost if isinstance(node.op, Elementwise) else 0
+        if isinstance(node.op, Elementwise):
+            info.cost += TRANSCENDENTAL_COST * node.op.transcendental
+        arrived: list[tuple[Info, bool]] = []
+        seen: set[Node] = set()
+        for access in info.accesses:
+            arg = node.args[access.position]
+            source = self.info[arg]
+            arrived.append((source, self._rows_stay(source, access)))
+            depth = self._depth_of(source, access, node)
+            info.depth = max(info.depth, depth)
+            if arg not in seen:
+                seen.add(arg)
+                info.leaves += self._leaves(source, access, node)
+                info.cost += source.cost if source.kind == "virtual" else 0
+        info.cost = min(info.cost, 10_000)
+        self._tie(info, arrived)
+        return info
+
+    def _depth_of(self, source: Info, access: Access, node: Node) -> int:
+        if source.kind in ("stored", "immediate"):
+            return 0
+        if source.kind == "opaque":
+            return source.depth + 1
+        if source.rows is not None or source.kind == "anchor":
+            if not self._rows_stay(source, access):
+                return source.depth + 1
+            return source.depth
+        if source.cost > CHEAP_COST and repeats(access, node):
+            return source.depth + 1
+        return source.depth
+
+    @staticmethod
+    def _rows_stay(source: Info, access: Access) -> bool:
+        """Tell whether a row program's value is read at the reader's own row."""
+        return source.rows is not None and rows_kept(access.index, len(source.rows))
+
+    def _leaves(self, source: Info, access: Access, node: Node) -> int:
+        if source.kind == "immediate" or source.node.ndim == 0:
+            return 0
+        if len(axes_used(access.index)) < node.ndim:
+            return 0
+        return 1 if source.kind != "virtual" else min(source.leaves, 2)
+
+    def _tie(self, info: Info, arrived: list[tuple[Info, bool]]) -> None:
+        """Give a node the rows of its sources at its depth, or start a new depth."""
+        at_depth = [
+            (s, stays)
+            for s, stays in arrived
+            if s.kind in ("virtual", "anchor") and s.depth == info.depth
+        ]
+        rows = {s.rows for s, _ in at_depth if s.rows is not None}
+        size = sum(find(s).members for s in {find(s) for s, _ in at_depth})
+        if len(rows) > 1 or size > GROUP_LIMIT:
+            info.depth += 1
+            return
+        info.rows = rows.pop() if rows else None
+        for s, _ in at_depth:
+            union(info, s)
+
+    def _anchor(self, node: Node) -> Info:
+        info = Info(node, "anchor")
+        (axes,) = node.params
+        arg = node.args[0]
+        source = self.info[arg]
+        kept_inside = len(axes) != arg.ndim - min(axes, default=0)
+        terminal = not axes or min(axes) == 0 or kept_inside
+        parallel = leading_run(axes) if not axes or min(axes) == 0 else min(axes)
+        own = arg.shape[:parallel]
+        info.depth = source.depth + (source.kind == "opaque")
+        if source.kind == "anchor" and source.rows is None:
+            info.depth += 1
+        joins = source.kind in ("virtual", "anchor") and source.depth == info.depth
+        if joins and source.rows is not None:
+            fits = (
+                source.rows == own[: len(source.rows)]
+                if terminal and min(axes, default=0) == 0
+                else source.rows == own
+            )
+            if not fits:
+                info.depth += 1
+                joins = False
+        if joins and find(source).members > GROUP_LIMIT:
+            info.depth += 1
+            joins = False
+        info.tied = source.rows if joins and source.rows is not None else own
+        info.rows = None if terminal else own
+        if joins:
+            union(info, source)
+        return info
+
+    def _opaque(self, node: Node) -> Info:
+        info = Info(node, "opaque")
+        for arg in node.args:
+            source = self.info[arg]
+            later = source.kind != "stored"
+            info.depth = max(info.depth, source.depth + later)
+        return info
+
+    # ------------------------------------------------------------ backward
+
+    def _place(self) -> None:
+        """Decide what is kept in memory, from the outputs backwards."""
+        waiting: dict[int, list[Node]] = {}
+        required: set[Node] = set()
+
+        def require(node: Node) -> None:
+            nonlocal level
+            if node in required or self.info[node].kind == "stored":
+                return
+            internal_assert(
+                self.info[node].depth < level, "fusion needs a node of its own depth"
+            )
+            required.add(node)
+            waiting.setdefault(self.info[node].depth, []).append(node)
+
+        deepest = max((i.depth for i in self.info.values()), default=0)
+        level = deepest + 1
+        for output in self.graph.outputs:
+            require(output)
+        for depth in range(deepest, -1, -1):
+            level = depth
+            # opaque nodes first: their operands lie at smaller depths
+            for node in [n for n in waiting.get(depth, ()) if self._is_opaque(n)]:
+                self.opaque.append(node)
+                for arg in opaque_operands(node, self.info):
+                    require(arg)
+            mine = [n for n in waiting.pop(depth, ()) if not self._is_opaque(n)]
+            for group in self._groups(depth, mine):
+                self._visit(group, require)
+                self.groups.append(group)
+        self.kept = required
+        self.groups.reverse()
+        self.opaque.reverse()
+
+    def _is_opaque(self, node: Node) -> bool:
+        return self.info[node].kind == "opaque"
+
+    def _groups(self, depth: int, roots: list[Node]) -> Iterable[Group]:
+        """Split the roots of one depth into kernels of equal rows."""
+        components: dict[Info, list[Node]] = {}
+        for root in sorted(roots, key=lambda n: n.serial):
+            components.setdefault(find(self.info[root]), []).append(root)
+        for members in components.values():
+            tied = [self._tied(r) for r in members]
+            known = [t for t in tied if t is not None]
+            kernels: dict[Shape, Group] = {}
+            for root, rows in zip(members, tied):
+                if rows is None:
+                    rows = next(
+                        (k for k in known if k and k == root.shape[: len(k)]), root.shape
+                    )
+                kernels.setdefault(rows, Group(depth, rows)).roots.append(root)
+            yield from kernels.values()
+
+    def _tied(self, root: Node) -> Shape | None:
+        info = self.info[root]
+        return info.tied if info.kind == "anchor" else info.rows
+
+    def _visit(self, group: Group, require) -> None:
+        """Collect what a group computes, requiring from memory what it does not."""
+        stack = list(group.roots)
+        while stack:
+            node = stack.pop()
+            if node in group.nodes:
+                continue
+            group.nodes.add(node)
+            for arg in node.args:
+                source = self.info[arg]
+                if source.kind in ("stored", "immediate"):
+                    continue
+                if source.kind == "opaque":
+                    require(arg)
+                elif source.kind == "anchor":
+                    row_value = source.rows is not None
+                    if source.depth == group.depth and row_value and (
+                        source.rows == group.rows
+                    ):
+                        stack.append(arg)
+                    else:
+                        require(arg)
+                elif source.depth == group.depth or self._recomputed(source):
+                    stack.append(arg)
+                else:
+                    require(arg)
+
+    def _recomputed(self, info: Info) -> bool:
+        """Tell whether a virtual node of a smaller depth is computed again."""
+        if isinstance(info.node.op, Elementwise):
+            return info.cost <= CHEAP_COST and info.leaves <= 1
+        return len(info.node.args) == 1
+
+
+def opaque_operands(node: Node, info: dict[Node, Info]) -> list[Node]:
+    """Return what must be in memory for an opaque op.
+
+    A product reads strided views in place; other kernels compute what is constant.
+    """
+    if isinstance(node.op, Contraction):
+        views = operand_views(node, info)
+        return [a if v is None else v.source for a, v in zip(node.args, views)]
+    return [a for a in node.args if info[a].kind != "immediate"]
+
+
+def repeats(access: Access, node: Node) -> bool:
+    """Tell whether a value would be computed again and again along leading axes.
+
+    A value that depends on leading axes only is computed once for each row, outside
+    of the loop over the others; one that skips a leading axis is not.
+    """
+    used = axes_used(access.index)
+    present = [AXES[a] in used for a in range(node.ndim) if node.shape[a] != 1]
+    while present and not present[-1]:
+        present.pop()
+    return not all(present)
+
+
+def leading_run(axes: Sequence[int]) -> int:
+    """Return how many of the first axes are all reduced."""
+    run = 0
+    while run in axes:
+        run += 1
+    return run

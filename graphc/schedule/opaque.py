@@ -1,0 +1,152 @@
+"""Kernels of ops that fuse with nothing: scans, arg-reductions and scatters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from graphc.graph.node import Node
+from graphc.kernels.ir import (
+    Accumulator,
+    Current,
+    Kernel,
+    Loop,
+    LoopVar,
+    Set,
+    Start,
+    Statement,
+    Store,
+)
+from graphc.ops.contract import MatMul
+from graphc.ops.declare import Index
+from graphc.ops.index import Scatter
+from graphc.ops.reduce import ArgReduce, max_, min_
+from graphc.ops.scan import Scan
+from graphc.schedule.access import row_major
+from graphc.schedule.evaluate import Evaluation, KernelCall
+from graphc.schedule.fusion import Fusion
+from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
+from graphc.schedule.product import ProductCall, lower_product
+from graphc.types import sizes
+from graphc.types.errors import CompileError, made_at
+from graphc.types.sizes import SizeLike
+from graphc.types.tensor_type import Shape
+
+Report = Callable[[Node], int]
+
+
+def lower_opaque(
+    fusion: Fusion, node: Node, report: Report
+) -> list[KernelCall | ProductCall]:
+    """Return the steps of an opaque node.
+
+    Raises
+    ------
+    CompileError
+        If the op has no kernel on this backend.
+    """
+    if isinstance(node.op, MatMul):
+        return [lower_product(fusion, node)]
+    for kind, lower in _KINDS:
+        if isinstance(node.op, kind):
+            return [lower(fusion, node, report)]
+    raise CompileError(
+        f"{node.op.name}: no kernel for {node.label()}{made_at(node.origin)} on the CPU. "
+        'Compile with backend="reference".'
+    )
+
+
+class _Serial(Evaluation):
+    """A kernel whose rows are all axes but one, with a serial loop over that one."""
+
+    def __init__(self, fusion: Fusion, node: Node, rows: Shape, report: Report):
+        super().__init__(fusion, set(), rows, report)
+        self.node = node
+        self.row_index = self.divided_index()
+
+    def finish(self, body: list[Statement], work: SizeLike) -> KernelCall:
+        rows = sizes.product(self.rows)
+        most = sizes.minimum(MAX_CHUNKS, sizes.maximum(1, rows))
+        cut = sizes.floordiv(work * 4, CHUNK_WORK)
+        chunks = sizes.maximum(1, sizes.minimum(most, cut))
+        label = f"{self.node.op.name} -> {self.node.type}"
+        kernel = Kernel(rows, self.row, self.chunk, [], body, [], self.buffers, [], label)
+        return KernelCall(kernel, self.memory, chunks, [self.node])
+
+
+def _scan(fusion: Fusion, node: Node, report: Report) -> KernelCall:
+    axis, reverse = node.params
+    x = node.args[0]
+    e = _Serial(fusion, node, (*x.shape[:axis], *x.shape[axis + 1 :]), report)
+    out = e.node_buffer(node, True)
+    v = e.variable("i")
+    size = x.shape[axis]
+    place: SizeLike = sizes.of_atom(v)
+    if reverse:
+        place = size - 1 - place
+    index = (*e.row_index[:axis], place, *e.row_index[axis:])
+    carry = Accumulator(1, node.dtype, "set", node.op.initial)
+    elements = [e.value(a, index) for a in node.args]
+    new = node.op.step(e.k, Current(carry, v, node.dtype), *elements)
+    store = Store(out, row_major(index, node.shape), new)
+    loop = Loop(v, size, [store, Set(carry, new)])
+    return e.finish([Start(carry), loop], node.size)
+
+
+def _arg_reduce(fusion: Fusion, node: Node, report: Report) -> KernelCall:
+    (axis,) = node.params
+    x = node.args[0]
+    e = _Serial(fusion, node, node.shape, report)
+    out = e.node_buffer(node, True)
+    v = e.variable("i")
+    index = (*e.row_index[:axis], sizes.of_atom(v), *e.row_index[axis:])
+    value = e.value(x, index)
+    start = max_ if node.op.instruction == "max" else min_
+    best = Accumulator(1, x.dtype, "set", start.identity(x.dtype))
+    where = Accumulator(2, node.dtype, "set", 0)
+    now, place = Current(best, v, x.dtype), Current(where, v, node.dtype)
+    wins = node.op.better(e.k, value, now, x.dtype)
+    here = e.k.size(sizes.of_atom(v), node.dtype)
+    new, new_place = e.k("select", wins, value, now), e.k("select", wins, here, place)
+    loop = Loop(v, x.shape[axis], [Set(best, new), Set(where, new_place)])
+    store = Store(out, row_major(e.row_index, node.shape), where)
+    return e.finish([Start(best), Start(where), loop, store], x.size)
+
+
+def _scatter(fusion: Fusion, node: Node, report: Report) -> KernelCall:
+    """Copy the base, then combine the updates one after another: the order is fixed."""
+    e = _Serial(fusion, node, (), report)
+    out = e.node_buffer(node, True)
+    base, updates = node.args[0], node.args[1]
+    index, variables = _loop_index(e, base.shape)
+    copy = Store(out, row_major(index, node.shape), e.value(base, index))
+    first = _nest(variables, base.shape, [copy])
+    index, variables = _loop_index(e, updates.shape)
+    target = _target(e, node, index)
+    instruction = "add" if node.op.combine == "add" else None
+    value = e.value(updates, index)
+    put = Store(out, row_major(target, node.shape), value, instruction)
+    second = _nest(variables, updates.shape, [put])
+    return e.finish([*first, *second], 1)
+
+
+def _target(e: Evaluation, node: Node, index: Index) -> Index:
+    def arg(position: int, at: Index):
+        return e.value(node.args[position], tuple(at))
+
+    return node.op.target(e.k, node, index, arg)
+
+
+def _loop_index(e: Evaluation, shape: Shape) -> tuple[Index, list[LoopVar]]:
+    variables = [e.variable(f"i{a}_") for a in range(len(shape))]
+    return tuple(sizes.of_atom(v) for v in variables), variables
+
+
+def _nest(
+    variables: list[LoopVar], shape: Shape, body: list[Statement]
+) -> list[Statement]:
+    for v, extent in zip(reversed(variables), reversed(shape)):
+        body = [Loop(v, extent, body)]
+    return body
+
+
+_KINDS = ((Scan, _scan), (ArgReduce, _arg_reduce), (Scatter, _scatter))

@@ -1,0 +1,120 @@
+"""Strided views: operands that a matrix product can read in place."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from graphc.graph.node import Node
+from graphc.ops.declare import Elementwise, Index
+from graphc.schedule.access import (
+    AXES,
+    AXIS_INDEX,
+    broadcast_index,
+    reading,
+    row_major,
+    substitute,
+)
+from graphc.types import sizes
+from graphc.types.sizes import SizeLike
+
+
+class MatrixView(NamedTuple):
+    """A stack of matrices within an array in memory, as BLAS reads it.
+
+    Attributes
+    ----------
+    source : Node
+    offset, batch : SizeLike
+        Elements before the first matrix, and from one matrix to the next.
+    rows, columns : SizeLike
+        Elements from one row to the next, and from one column to the next; one of
+        them is 1.
+    """
+
+    source: Node
+    offset: SizeLike
+    batch: SizeLike
+    rows: SizeLike
+    columns: SizeLike
+
+
+def operand_views(
+    product: Node, info: dict[Node, Any]
+) -> tuple[MatrixView | None, MatrixView | None]:
+    """Return the two operands of a product as views, None for one that is none."""
+    index = AXIS_INDEX[: product.ndim]
+    inner = AXIS_INDEX[product.ndim]
+    a, b = product.args
+    left = broadcast_index((*index[:-1], inner), a)
+    right = broadcast_index((*index[:-2], inner, index[-1]), b)
+    return (
+        _view(a, (*left[:-2], index[-2], inner), product, (-2, product.ndim), info),
+        _view(b, (*right[:-2], inner, index[-1]), product, (product.ndim, -1), info),
+    )
+
+
+def _view(
+    node: Node,
+    index: Index,
+    product: Node,
+    matrix_axes: tuple[int, int],
+    info: dict[Node, Any],
+) -> MatrixView | None:
+    """Follow movement down to memory; the view serves if its offset is linear."""
+    source = node
+    while info[source].kind == "virtual" and not isinstance(source.op, Elementwise):
+        reads, plain = reading(source)
+        if not plain:
+            return None
+        index = substitute(reads[0].index, index)
+        source = source.args[reads[0].position]
+    if info[source].kind == "immediate":
+        return None
+    count = product.ndim + 1
+    offset, strides = linear(row_major(index, source.shape), count)
+    if strides is None:
+        return None
+    rows, columns = (strides[a % product.ndim if a < 0 else a] for a in matrix_axes)
+    shape = node.shape[-2:]
+    # the stride of an axis of one element is free
+    if shape[1] == 1 and rows != 1:
+        columns = 1
+    if shape[0] == 1 and columns != 1:
+        rows = 1
+    batch = _joint_stride(strides[: product.ndim - 2], product.shape[:-2])
+    if batch is None or 1 not in (rows, columns) or 0 in (rows, columns):
+        return None
+    if any(negative(s) for s in (rows, columns, batch)):
+        return None
+    return MatrixView(source, offset, batch, rows, columns)
+
+
+def _joint_stride(strides: tuple[SizeLike, ...], shape: tuple) -> SizeLike | None:
+    """Return the one stride of several axes taken as one, None if there is none."""
+    real = [(t, s) for t, s in zip(strides, shape) if s != 1]
+    if not real:
+        return 0
+    for (outer, _), (inner, size) in zip(real, real[1:]):
+        if outer != inner * size:
+            return None
+    return real[-1][0]
+
+
+def negative(s: SizeLike) -> bool:
+    """Tell whether a stride may be negative."""
+    return s < 0 if isinstance(s, int) else not sizes._non_negative(s)
+
+
+def linear(flat: SizeLike, count: int) -> tuple[SizeLike, tuple[SizeLike, ...] | None]:
+    """Return offset and strides of a flat index, strides None if it is not linear."""
+    variables = AXES[:count]
+    offset = sizes.substitute(flat, dict.fromkeys(variables, 0).get)
+    strides = []
+    total = offset
+    for v in variables:
+        others = {w: 0 for w in variables if w is not v}
+        part = sizes.substitute(flat, others.get) - offset
+        stride = sizes.substitute(part, {v: 1}.get)
+        strides.append(stride)
+        total = total + stride * sizes.of_atom(v)
+    return (offset, tuple(strides)) if total == flat else (offset, None)

@@ -1,0 +1,1 @@
+"""What people look at and type: pictures, the command line, the demonstration."""

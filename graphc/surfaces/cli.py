@@ -1,0 +1,168 @@
+"""The command line: ``graphc demo``, ``draw``, ``doctor`` and ``cache``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from graphc.types.errors import DrawError, GraphcError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; by default those of this process.
+
+    Returns
+    -------
+    int
+        0, or 1 if the command failed with a message on the standard error output.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except GraphcError as error:
+        print(f"graphc {parsed.command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; Python would complain at exit
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="graphc", description="A symbolic computation-graph compiler."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    demo = commands.add_parser("demo", help="train a network on handwritten digits")
+    demo.add_argument(
+        "--out", default="graphc-demo", metavar="FOLDER", help="for the pictures"
+    )
+    demo.add_argument("--epochs", type=_positive, default=40)
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--backend", choices=("cpu", "reference"), default="cpu")
+    demo.set_defaults(run=_demo)
+
+    draw = commands.add_parser("draw", help="draw an expression or compiled function")
+    draw.add_argument(
+        "subject", metavar="MODULE_OR_FILE:NAME", help="such as model.py:loss"
+    )
+    draw.add_argument("out", help="a file .svg, .png, .dot or .txt")
+    draw.set_defaults(run=_draw)
+
+    doctor = commands.add_parser("doctor", help="report versions, threads, BLAS, cache")
+    doctor.set_defaults(run=_doctor)
+
+    cache = commands.add_parser("cache", help="show or clear the compiled kernels")
+    cache.add_argument(
+        "action", nargs="?", choices=("show", "clear"), default="show"
+    )
+    cache.set_defaults(run=_cache)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
+
+
+def _demo(parsed: argparse.Namespace) -> None:
+    from graphc.surfaces.demo import run
+
+    run(
+        Path(parsed.out),
+        epochs=parsed.epochs,
+        seed=parsed.seed,
+        backend=parsed.backend,
+    )
+
+
+def _draw(parsed: argparse.Namespace) -> None:
+    from graphc.surfaces.draw import draw
+
+    picture = draw(load(parsed.subject), parsed.out)
+    print(f"{parsed.out}: {len(picture.graph)} nodes")
+
+
+def _doctor(parsed: argparse.Namespace) -> None:
+    from graphc.surfaces.doctor import report
+
+    print(report())
+
+
+def _cache(parsed: argparse.Namespace) -> None:
+    from graphc.surfaces.kernel_cache import cache_rows, clear_cache
+
+    if parsed.action == "clear":
+        print(clear_cache())
+    else:
+        for name, value in cache_rows():
+            print(f"{name:<10} {value}")
+
+
+def load(subject: str) -> Any:
+    """Return what ``module:name`` or ``file.py:name`` names.
+
+    Raises
+    ------
+    DrawError
+        If there is no such module, file or name, or it cannot be imported.
+    """
+    place, _, name = subject.rpartition(":")
+    if not place or not name:
+        raise DrawError(
+            f"{subject!r} does not name an expression; write module:name or "
+            "file.py:name."
+        )
+    value = _import(place)
+    for part in name.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise DrawError(f"{place} has no {name}.") from None
+    return value
+
+
+def _import(place: str) -> Any:
+    if place.endswith(".py") and not Path(place).is_file():
+        raise DrawError(f"there is no file {place}.")
+    try:
+        if not place.endswith(".py"):
+            sys.path.insert(0, "")  # as python -m does
+            try:
+                return importlib.import_module(place)
+            finally:
+                sys.path.remove("")
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.path.insert(0, str(Path(place).resolve().parent))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
+        return module
+    except GraphcError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise DrawError(
+            f"importing {place} failed: {type(error).__name__}: {error} "
+            f"(at {Path(frame.filename).name}:{frame.lineno})."
+        ) from error

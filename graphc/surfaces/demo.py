@@ -1,0 +1,275 @@
+"""Train a network on handwritten digits: what ``graphc demo`` runs.
+
+Everything that computes is written as expressions: the network, its loss, the
+gradient by reverse mode, and Adam's update. They are compiled together as one
+function from (parameters, moments, minibatch) to (loss, parameters, moments).
+The data are scikit-learn's 1,797 images of 8x8 pixels.
+
+This file is also ``examples/digits_mlp.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import graphc as cg
+from graphc.types.errors import DrawError, MissingPackageError
+
+LAYERS = (64, 64, 64, 10)
+BATCH = 64
+LEARNING_RATE = 2e-3
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+# ---------------------------------------------------------------- expressions
+
+
+def network(params: list[dict[str, Any]], pixels: Any) -> Any:
+    """Return the logits, shape (n, 10), of images, shape (n, 64)."""
+    h = pixels
+    for number, layer in enumerate(params[:-1], 1):
+        h = cg.named(cg.nn.relu(h @ layer["w"] + layer["b"]), f"hidden{number}")
+    return cg.named(h @ params[-1]["w"] + params[-1]["b"], "logits")
+
+
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    """Return the mean over images of ``-log softmax(logits)[label]``."""
+    return cg.mean(cg.nn.softmax_cross_entropy(logits, labels))
+
+
+def adam(param: Any, grad: Any, m: Any, v: Any, t: Any) -> tuple[Any, Any, Any]:
+    """Return a parameter and its two moments after step `t` = 1, 2, ... of Adam.
+
+    Kingma and Ba, "Adam: a method for stochastic optimization" (2015), algorithm 1.
+    """
+    m = BETA1 * m + (1 - BETA1) * grad
+    v = BETA2 * v + (1 - BETA2) * grad * grad
+    m_hat = m / (1 - BETA1**t)
+    v_hat = v / (1 - BETA2**t)
+    return param - LEARNING_RATE * m_hat / (cg.sqrt(v_hat) + EPSILON), m, v
+
+
+def inputs_like(name: str) -> list[dict[str, Any]]:
+    """Return inputs for a weight and a bias of each layer, names from `name`."""
+    return [
+        {
+            "w": cg.matrix(f"{name}w{i}", (m, n), dtype="float32"),
+            "b": cg.vector(f"{name}b{i}", n, dtype="float32"),
+        }
+        for i, (m, n) in enumerate(zip(LAYERS, LAYERS[1:]), 1)
+    ]
+
+
+class Model(NamedTuple):
+    """The expressions of the training step."""
+
+    inputs: tuple[Any, ...]
+    """Parameters, first moments, second moments, step number, pixels, labels."""
+    loss: Any
+    gradient: list[dict[str, Any]]
+    outputs: dict[str, Any]
+    """Loss, and the inputs' successors: params, m, v."""
+    prediction: Any
+
+
+def build() -> Model:
+    """Return the expressions; nothing is computed yet."""
+    params, m, v = inputs_like(""), inputs_like("m_"), inputs_like("v_")
+    t = cg.scalar("t", dtype="float32")
+    pixels = cg.matrix("pixels", ("n", LAYERS[0]), dtype="float32")
+    labels = cg.vector("labels", "n", dtype="int64")
+
+    logits = network(params, pixels)
+    loss = cg.named(cross_entropy(logits, labels), "loss")
+    gradient = cg.grad(loss, params)
+
+    outputs: dict[str, Any] = {"loss": loss, "params": [], "m": [], "v": []}
+    for layer, grads, layer_m, layer_v in zip(params, gradient, m, v):
+        new = {k: adam(layer[k], grads[k], layer_m[k], layer_v[k], t) for k in layer}
+        for place, what in enumerate(("params", "m", "v")):
+            outputs[what].append({k: step[place] for k, step in new.items()})
+    return Model(
+        (params, m, v, t, pixels, labels),
+        loss,
+        gradient,
+        outputs,
+        cg.argmax(logits, axis=-1),
+    )
+
+
+# ----------------------------------------------------------- data and training
+
+
+def load_digits(seed: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Return (pixels, labels) for training, and of the fifth that is held out.
+
+    Raises
+    ------
+    MissingPackageError
+        If scikit-learn, which holds the images, is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise MissingPackageError(
+            "the demo's images come with scikit-learn: pip install 'graphc[demo]'."
+        ) from error
+    pixels, labels = load_digits(return_X_y=True)
+    pixels = (pixels / 16).astype(np.float32)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    held = len(labels) // 5
+    test, train = order[:held], order[held:]
+    return (pixels[train], labels[train]), (pixels[test], labels[test])
+
+
+def he_initialization(seed: int) -> list[dict[str, np.ndarray]]:
+    """Return weights from N(0, 2 / inputs) and biases of zero (He et al., 2015)."""
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            "w": (rng.normal(size=(m, n)) * np.sqrt(2 / m)).astype(np.float32),
+            "b": np.zeros(n, np.float32),
+        }
+        for m, n in zip(LAYERS, LAYERS[1:])
+    ]
+
+
+def zeros_like(params: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    """Return arrays of zeros in the same containers."""
+    return [{k: np.zeros_like(a) for k, a in layer.items()} for layer in params]
+
+
+class Result(NamedTuple):
+    """What a run of the demo found."""
+
+    accuracy: float
+    losses: list[float]
+    steps: int
+    seconds: float
+    compile_seconds: float
+    pictures: list[Path]
+
+
+def run(
+    out: Path, epochs: int = 40, seed: int = 0, backend: str = "cpu", quiet: bool = False
+) -> Result:
+    """Train, report, and draw the graphs.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the pictures; made if it is missing.
+    epochs : int
+        Passes over the training images, each in another order.
+    seed : int
+        Of the split, the initialization, and the order of minibatches.
+    backend : str
+        What `graphc.compile` takes.
+    quiet : bool
+        Print nothing and show no progress bar.
+
+    Raises
+    ------
+    MissingPackageError
+        If scikit-learn or tqdm is not installed.
+    DrawError
+        If the folder cannot be made or written.
+    """
+    say = (lambda text: None) if quiet else print
+    (pixels, labels), (test_pixels, test_labels) = load_digits(seed)
+    make_folder(out)
+    say(f"digits: {len(labels)} images to learn from, {len(test_labels)} held out")
+
+    model = build()
+    began = time.perf_counter()
+    step = cg.compile(model.inputs, model.outputs, backend=backend)
+    predict = cg.compile([model.inputs[0], model.inputs[4]], model.prediction, backend=backend)
+    compile_seconds = time.perf_counter() - began
+    say(
+        f"network: {'-'.join(map(str, LAYERS))}, ReLU, softmax cross-entropy, Adam; "
+        f"compiled in {compile_seconds:.2f} s"
+    )
+
+    params = he_initialization(seed)
+    m, v = zeros_like(params), zeros_like(params)
+    rng = np.random.default_rng(seed)
+    losses: list[float] = []
+    steps = 0
+    began = time.perf_counter()
+    bar = progress_bar(epochs, quiet)
+    for _ in range(epochs):
+        order = rng.permutation(len(labels))  # without replacement
+        total = 0.0
+        for start in range(0, len(order), BATCH):
+            chosen = order[start : start + BATCH]  # the last one is smaller
+            steps += 1
+            new = step(params, m, v, np.float32(steps), pixels[chosen], labels[chosen])
+            params, m, v = new["params"], new["m"], new["v"]
+            total += float(new["loss"]) * len(chosen)
+        losses.append(total / len(order))
+        bar.set_postfix(loss=f"{losses[-1]:.4f}")
+        bar.update()
+    bar.close()
+    seconds = time.perf_counter() - began
+
+    accuracy = float(np.mean(predict(params, test_pixels) == test_labels))
+    say(f"accuracy on the held-out images: {accuracy:.1%}")
+    say(f"steps: {steps} in {seconds:.2f} s, {steps / seconds:,.0f} per second")
+    pictures = draw_graphs(model, out)
+    say("pictures: " + ", ".join(str(p) for p in pictures))
+    return Result(accuracy, losses, steps, seconds, compile_seconds, pictures)
+
+
+def draw_graphs(model: Model, out: Path) -> list[Path]:
+    """Draw the loss, and the loss with its gradient, as .svg and .png."""
+    written = []
+    for name, subject in {
+        "forward": model.loss,
+        "backward": {"loss": model.loss, "gradient": model.gradient},
+    }.items():
+        picture = cg.draw(subject)
+        for suffix in (".svg", ".png"):
+            written.append(picture.save(out / (name + suffix)))
+    return written
+
+
+def make_folder(out: Path) -> None:
+    """Make a folder unless it exists.
+
+    Raises
+    ------
+    DrawError
+        If it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DrawError(
+            f"demo: cannot make the folder {out}: {error.strerror}. Choose another "
+            "with --out."
+        ) from error
+
+
+def progress_bar(epochs: int, quiet: bool) -> Any:
+    """Return a progress bar over epochs.
+
+    Raises
+    ------
+    MissingPackageError
+        If tqdm is not installed.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise MissingPackageError(
+            "the demo's progress bar is tqdm: pip install 'graphc[demo]'."
+        ) from error
+    return tqdm(total=epochs, desc="training", unit="epoch", disable=quiet)
+
+
+if __name__ == "__main__":
+    run(Path("graphc-demo"))

@@ -1,0 +1,162 @@
+"""`graphc doctor`: what graphc finds on this machine, for bug reports."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterable
+
+Row = tuple[str, str]
+
+PACKAGES = ("numpy", "scipy", "numba", "llvmlite", "sympy", "networkx", "opt_einsum")
+OPTIONAL = ("matplotlib", "scikit-learn", "tqdm", "numba-cuda", "cupy-cuda13x")
+
+
+def report() -> str:
+    """Return the report as text, one line for each finding.
+
+    A finding that fails is reported with its error; the report itself never fails.
+    """
+    sections: list[tuple[str, Callable[[], Iterable[Row]]]] = [
+        ("versions", _versions),
+        ("processor", _processor),
+        ("threads", _threads),
+        ("BLAS", _blas),
+        ("cache", _cache),
+        ("CUDA", _cuda),
+        ("options", _options),
+    ]
+    lines: list[str] = []
+    for title, find in sections:
+        lines.append(title)
+        try:
+            rows = list(find())
+        except Exception as error:  # a broken part is a finding, not a failure
+            rows = [("failed", f"{type(error).__name__}: {error}")]
+        lines += [f"  {name:<16} {value}" for name, value in rows]
+    return "\n".join(lines)
+
+
+def version_of(package: str) -> str:
+    """Return the installed version of a distribution, or "not installed"."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _versions() -> Iterable[Row]:
+    yield "graphc", version_of("graphc")
+    yield "python", f"{platform.python_version()} ({platform.python_implementation()})"
+    yield "system", platform.platform()
+    for package in (*PACKAGES, *OPTIONAL):
+        yield package, version_of(package)
+
+
+def _processor() -> Iterable[Row]:
+    yield "model", _model_name()
+    try:
+        import llvmlite.binding as llvm
+
+        yield "LLVM target", f"{llvm.get_host_cpu_name()} (LLVM {_llvm_version(llvm)})"
+        features = llvm.get_host_cpu_features()
+        wide = [f for f in ("sse4.2", "avx2", "fma", "avx512f", "neon", "sve")]
+        yield "vector units", " ".join(f for f in wide if features.get(f)) or "none known"
+    except ImportError as error:
+        yield "LLVM target", f"unknown: {error}"
+
+
+def _llvm_version(llvm: object) -> str:
+    return ".".join(str(v) for v in getattr(llvm, "llvm_version_info", ("unknown",)))
+
+
+def _model_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _threads() -> Iterable[Row]:
+    from graphc.types.config import options
+
+    yield "cores", f"{usable_cores()} usable of {os.cpu_count()}"
+    asked = options().threads
+    yield (
+        "graphc uses",
+        f"{asked or usable_cores()} ({'set by option' if asked else 'all usable cores'})",
+    )
+    yield "threading layer", "graphc's own pool (work claimed in chunks)"
+
+
+def _blas() -> Iterable[Row]:
+    import scipy
+
+    found = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    yield "library", f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+    detail = found.get("openblas configuration")
+    if detail and detail != "unknown":
+        yield "configuration", detail
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        if name in os.environ:
+            yield name, f"{os.environ[name]} (set in the environment)"
+
+
+def _cache() -> Iterable[Row]:
+    from graphc.surfaces.kernel_cache import cache_rows
+
+    yield from cache_rows()
+
+
+def _cuda() -> Iterable[Row]:
+    yield "backend", "not part of this version of graphc"
+    yield "numba-cuda", version_of("numba-cuda")
+    yield "driver", _cuda_driver()
+
+
+def _cuda_driver() -> str:
+    """Return what the CUDA driver says of itself and of its devices."""
+    import ctypes
+    import ctypes.util
+
+    name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    try:
+        cuda = ctypes.CDLL(name)
+    except OSError:
+        return "not found"
+    status = cuda.cuInit(0)
+    if status:
+        return f"found, but cuInit gives error {status} (no device, or not permitted)"
+    version, count = ctypes.c_int(), ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    cuda.cuDeviceGetCount(ctypes.byref(count))
+    names = []
+    for number in range(count.value):
+        device = ctypes.c_int()
+        text = ctypes.create_string_buffer(128)
+        cuda.cuDeviceGet(ctypes.byref(device), number)
+        cuda.cuDeviceGetName(text, 128, device)
+        names.append(text.value.decode(errors="replace"))
+    supports = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    return f"supports CUDA {supports}; devices: {', '.join(names) or 'none'}"
+
+
+def _options() -> Iterable[Row]:
+    from dataclasses import asdict
+
+    from graphc.types.config import options
+
+    for name, value in asdict(options()).items():
+        yield name, repr(value)

@@ -1,0 +1,241 @@
+"""What a picture shows: boxes with the user's words, and edges between them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.graph.graph import Graph, topological_order
+from graphc.graph.node import Node
+from graphc.ops.leaf import input_, size_value_, uniform_value
+from graphc.surfaces.draw.layout import Edge
+from graphc.types.dtypes import is_float
+from graphc.types.errors import DrawError, made_at
+
+LONGEST_LINE = 44
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node as it is drawn.
+
+    Attributes
+    ----------
+    kind : str
+        "input", "constant", "forward" or "backward".
+    title : str
+        The name, or what is computed.
+    details : tuple of str
+        Further lines: the type, and which output it is.
+    is_output : bool
+    hint : str
+        Where it was made; shown when pointed at.
+    """
+
+    kind: str
+    title: str
+    details: tuple[str, ...]
+    is_output: bool
+    hint: str
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """Boxes, numbered so that edges go from smaller to larger numbers, and edges."""
+
+    boxes: tuple[Box, ...]
+    edges: tuple[Edge, ...]
+
+
+def diagram(
+    graph: Graph,
+    output_names: Sequence[str] | None = None,
+    forward: Iterable[Node] | None = None,
+    notes: Mapping[Node, str] | None = None,
+) -> Diagram:
+    """Return what to draw of a graph.
+
+    Numbers and sizes are written into the label of what uses them. Edges end at
+    places from left to right in the order of the arguments.
+
+    Parameters
+    ----------
+    graph : Graph
+    output_names : sequence of str, optional
+        For each output, what to call it.
+    forward : iterable of Node, optional
+        What these need is drawn as forward, all else as backward. By default the
+        first scalar output, if there are further outputs, else everything.
+    notes : mapping of Node to str, optional
+        A further line for a box.
+    """
+    notes = notes or {}
+    names: dict[Node, list[str]] = {}
+    for number, output in enumerate(graph.outputs):
+        names.setdefault(output, []).append(
+            output_names[number] if output_names else ""
+        )
+    is_forward = _forward_nodes(graph, forward)
+    nodes = [i for i in graph.inputs if i not in set(graph.nodes)] + graph.nodes
+    folded = {
+        n: text
+        for n in nodes
+        if n not in names and n not in notes and (text := short_value(n)) is not None
+    }
+    index: dict[Node, int] = {}
+    boxes: list[Box] = []
+    edges: list[Edge] = []
+    for node in nodes:
+        if node in folded:
+            continue
+        drawn = [a for a in node.args if a not in folded]
+        for place, arg in enumerate(drawn, 1):
+            edges.append(Edge(index[arg], len(boxes), place / (len(drawn) + 1)))
+        index[node] = len(boxes)
+        boxes.append(
+            _box(node, folded, names.get(node), is_forward, notes.get(node))
+        )
+    return Diagram(tuple(boxes), tuple(edges))
+
+
+def _box(
+    node: Node,
+    folded: dict[Node, str],
+    outputs: list[str] | None,
+    is_forward: set[Node] | None,
+    note: str | None,
+) -> Box:
+    details = [str(node.type)]
+    if outputs is not None:
+        named = ", ".join(o for o in outputs if o)
+        details.append(f"output {named}" if named else "output")
+    if note is not None:
+        details.append(note)
+    if node.op is input_:
+        kind = "input"
+    elif not node.args:
+        kind = "constant"
+    else:
+        is_backward = is_forward is not None and node not in is_forward
+        kind = "backward" if is_backward else "forward"
+    return Box(
+        kind,
+        shorten(printable(_title(node, folded))),
+        tuple(shorten(printable(d)) for d in details),
+        outputs is not None,
+        printable(f"{node.label()}{made_at(node.origin)}"),
+    )
+
+
+def _title(node: Node, folded: dict[Node, str]) -> str:
+    if node.op is input_:
+        return node.name or "input"
+    words = node.op.param_texts(node.params)
+    if any(a in folded for a in node.args):
+        words = [folded.get(a, "\N{MIDDLE DOT}") for a in node.args] + words
+    text = node.op.name + (f"({', '.join(words)})" if words else "")
+    return f"{node.name} = {text}" if node.name else text
+
+
+def short_value(node: Node) -> str | None:
+    """Return a leaf as one short word, None if it has none or is no leaf."""
+    if node.op is size_value_:
+        return str(node.params[0])
+    value = None if node.args else uniform_value(node)
+    if value is None or (node.name and node.op is input_):
+        return None
+    text = str(value)
+    return text[:-2] if text.endswith(".0") else text
+
+
+def _forward_nodes(graph: Graph, forward: Iterable[Node] | None) -> set[Node] | None:
+    """Return the nodes drawn as forward; None for all of them."""
+    if forward is not None:
+        chosen = set(topological_order(forward))
+        if chosen.isdisjoint(graph.nodes):
+            raise DrawError(
+                "draw: forward= names no part of this graph. Give expressions that "
+                "the drawn ones are built from; a compiled function's graph has been "
+                "rewritten and has nodes of its own."
+            )
+        return chosen
+    if len(graph.outputs) < 2:
+        return None
+    for output in graph.outputs:
+        if not output.shape and is_float(output.dtype):
+            return set(topological_order([output]))
+    return None
+
+
+# ------------------------------------------------------------------------ text
+
+
+def printable(text: str) -> str:
+    """Return text without control characters, which are written as escapes."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
+def shorten(text: str) -> str:
+    """Return text of at most `LONGEST_LINE` columns, its middle left out."""
+    if columns(text) <= LONGEST_LINE:
+        return text
+    head, tail = LONGEST_LINE * 2 // 3 - 1, LONGEST_LINE // 3
+    while columns(text[:head]) > LONGEST_LINE * 2 // 3 - 1:
+        head -= 1
+    while columns(text[-tail:]) > LONGEST_LINE // 3:
+        tail -= 1
+    return f"{text[:head]}\N{HORIZONTAL ELLIPSIS}{text[-tail:]}"
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a fixed-width font a text fills."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(c)
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in text
+    )
+
+
+def output_names(paths: Sequence[str]) -> list[str]:
+    """Return paths into a container, ``['params']['w'][0]``, as ``params.w[0]``."""
+    return [re.sub(r"\['(\w+)'\]", r".\1", p).lstrip(".") for p in paths]
+
+
+def graph_of(subject: Any) -> tuple[Graph, list[str] | None]:
+    """Return the graph of an expression, container, graph or compiled function.
+
+    Raises
+    ------
+    DrawError
+        If it is none of these.
+    """
+    from graphc.expressions.containers import flatten_expressions
+    from graphc.types.errors import InputError
+
+    if isinstance(subject, Graph):
+        return subject, None
+    graph = None if isinstance(subject, Node) else getattr(subject, "graph", None)
+    if isinstance(graph, Graph):
+        return graph, None
+    try:
+        outputs, structure = flatten_expressions(subject, "what is drawn")
+    except InputError as error:
+        raise DrawError(
+            f"draw: {error} Give an expression, a list or dict of expressions, a "
+            "compiled function, or a graph."
+        ) from None
+    if not outputs:
+        raise DrawError("draw: there is no expression to draw in an empty container.")
+    inputs = [n for n in topological_order(outputs) if n.op is input_]
+    return Graph(inputs, outputs), output_names(structure.paths(""))

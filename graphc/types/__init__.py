@@ -1,0 +1,1 @@
+"""Types: dtypes and promotion, symbolic sizes, tensor types, errors, configuration."""

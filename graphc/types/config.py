@@ -1,0 +1,100 @@
+"""Options, settable in code (`config`) and by environment variables GRAPHC_*."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from graphc.types.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Options:
+    """All options and what each does.
+
+    Attributes
+    ----------
+    debug : int
+        GRAPHC_DEBUG: 1 prints pass times, 2 the graph after each pass that
+        changed it, 3 the kernels, 4 their LLVM code.
+    check : bool
+        GRAPHC_CHECK: verify the graph after every pass, and evaluate it before
+        and after with the reference interpreter.
+    threads : int
+        GRAPHC_NUM_THREADS: how many threads kernels may use; 0 means all cores.
+    cache_dir : str
+        GRAPHC_CACHE_DIR: where compiled kernels are kept; empty means the
+        platform's user cache folder, "off" that nothing is kept.
+    """
+
+    debug: int = 0
+    check: bool = False
+    threads: int = 0
+    cache_dir: str = ""
+
+
+_ENVIRONMENT = {
+    "debug": "GRAPHC_DEBUG",
+    "check": "GRAPHC_CHECK",
+    "threads": "GRAPHC_NUM_THREADS",
+    "cache_dir": "GRAPHC_CACHE_DIR",
+}
+
+
+def _from_environment() -> Options:
+    values: dict[str, Any] = {}
+    for field in fields(Options):
+        text = os.environ.get(_ENVIRONMENT[field.name])
+        if text is None:
+            continue
+        kind = type(getattr(Options, field.name))
+        try:
+            values[field.name] = text if kind is str else kind(int(text or 0))
+        except ValueError:
+            raise ConfigError(
+                f"{_ENVIRONMENT[field.name]}={text!r} is not an integer."
+            ) from None
+    return Options(**values)
+
+
+_current = _from_environment()
+
+
+def options() -> Options:
+    """Return the options in force."""
+    return _current
+
+
+@contextmanager
+def config(**changes: Any) -> Iterator[Options]:
+    """Change options within a ``with`` block.
+
+    Parameters
+    ----------
+    **changes
+        Fields of `Options`: debug, check, threads, cache_dir.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown option.
+
+    Examples
+    --------
+    >>> with config(check=True):
+    ...     pass
+    """
+    global _current
+    known = [f.name for f in fields(Options)]
+    for name in changes:
+        if name not in known:
+            raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}.")
+    before = _current
+    _current = replace(before, **changes)
+    try:
+        yield _current
+    finally:
+        _current = before

@@ -1,0 +1,101 @@
+"""The command line: every command, its messages and exit statuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+from graphc.surfaces import doctor
+from graphc.surfaces.cli import main
+
+MODEL = """
+import graphc as cg
+
+x = cg.vector("x", 3)
+loss = cg.sum(x**2)
+
+class nested:
+    both = [loss, cg.grad(loss, x)]
+"""
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.py"
+    path.write_text(MODEL)
+    return path
+
+
+def test_draw(model, tmp_path, capsys):
+    for name in ("loss", "nested.both"):
+        out = tmp_path / f"{name}.svg"
+        assert main(["draw", f"{model}:{name}", str(out)]) == 0
+        assert out.read_text().startswith("<?xml")
+        assert f"{out}: " in capsys.readouterr().out
+
+
+def test_draw_a_module(model, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["draw", "model:loss", str(tmp_path / "loss.dot")]) == 0
+
+
+@pytest.mark.parametrize(
+    "subject, message",
+    [
+        ("model.py", "write module:name"),
+        ("missing.py:loss", "no file"),
+        ("missing_module_xyz:loss", "No module named"),
+        ("{model}:lost", "has no lost"),
+        ("{broken}:x", r"ZeroDivisionError.*broken.py:1"),
+    ],
+)
+def test_draw_errors(subject, message, model, tmp_path, capsys):
+    broken = tmp_path / "broken.py"
+    broken.write_text("x = 1 / 0\n")
+    subject = subject.format(model=model, broken=broken)
+    assert main(["draw", subject, str(tmp_path / "x.svg")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("graphc draw: ")
+    assert __import__("re").search(message, captured.err)
+    assert not (tmp_path / "x.svg").exists()
+
+
+def test_draw_unknown_suffix(model, tmp_path, capsys):
+    assert main(["draw", f"{model}:loss", str(tmp_path / "x.jpeg")]) == 1
+    assert ".svg, .png, .dot, .txt" in capsys.readouterr().err
+
+
+def test_doctor(capsys):
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    import numpy
+    import scipy
+
+    for word in ("graphc", "numba", "llvmlite", "sympy", "networkx", "CUDA", "BLAS"):
+        assert word in text
+    assert numpy.__version__ in text and scipy.__version__ in text
+    assert "failed" not in text
+
+
+def test_doctor_reports_what_is_broken(monkeypatch):
+    def broken():
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(doctor, "_blas", broken)
+    assert "RuntimeError: no such thing" in doctor.report()
+
+
+def test_usage_errors(capsys):
+    for arguments in ([], ["unknown"], ["demo", "--epochs", "0"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+    capsys.readouterr()
+
+
+def test_python_dash_m():
+    run = subprocess.run(
+        [sys.executable, "-m", "graphc", "doctor"], capture_output=True, text=True
+    )
+    assert run.returncode == 0 and "numpy" in run.stdout

@@ -1,0 +1,259 @@
+"""Pictures: what they say, that hostile names cannot break them, and the files."""
+
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+import graphc as cg
+from graphc.surfaces.draw import draw
+from graphc.surfaces.draw.diagram import LONGEST_LINE, columns, diagram, shorten
+from graphc.surfaces.draw.picture import FORMATS
+from graphc.surfaces.draw.scene import box_size, compose
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+HOSTILE = [
+    "</text><script>alert(1)</script>",
+    'a"b\\n"] n0 -> n0 [label="',
+    "x & y < z > 'w'",
+    "$\\frac{1}{",
+    "line\nbreak\ttab\x00\x07\x1b[31m",
+    "\u202egnp.exe",
+    "漢字 \N{SNOWMAN} e\u0301",
+    "\ud800 lone surrogate",
+    " " * 5,
+    "very" * 100,
+]
+
+
+def quadratic():
+    A, x = cg.matrix("A", ("n", "n"), dtype="float32"), cg.vector("x", "n", "float32")
+    b, c = cg.vector("b", "n", dtype="float32"), cg.scalar("c", dtype="float32")
+    return x @ A @ x + b @ x + c, (A, x, b, c)
+
+
+def training_step():
+    x, y = cg.matrix("x", ("n", 4)), cg.matrix("y", ("n", 2))
+    params = {
+        "w1": cg.matrix("w1", (4, 8)),
+        "b1": cg.vector("b1", 8),
+        "w2": cg.matrix("w2", (8, 2)),
+    }
+    h = cg.maximum(x @ params["w1"] + params["b1"], 0)
+    loss = cg.mean((h @ params["w2"] - y) ** 2)
+    grads = cg.grad(loss, params)
+    return loss, {k: params[k] - 0.1 * grads[k] for k in params}
+
+
+def texts(svg):
+    return [t.text for t in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_labels_are_the_users_words():
+    y, _ = quadratic()
+    shown = texts(draw(y).svg)
+    for word in ("A", "x", "b", "c", "float32(n, n)", "float32(n,)", "output", "input"):
+        assert word in shown
+
+
+def test_kinds_of_box():
+    loss, new = training_step()
+    picture = draw({"loss": loss, "params": new})
+    boxes = picture._diagram.boxes
+    assert {b.kind for b in boxes} >= {"input", "forward", "backward"}
+    assert {b.title for b in boxes if b.kind == "input"} == {"x", "y", "w1", "b1", "w2"}
+    outputs = {d for b in boxes if b.is_output for d in b.details if "output" in d}
+    assert outputs == {
+        "output loss",
+        "output params.w1",
+        "output params.b1",
+        "output params.w2",
+    }
+    alone = draw(loss)._diagram.boxes
+    assert {b.kind for b in alone} == {"input", "forward"}
+    forward = [b for b in boxes if b.kind == "forward"]
+    assert len(forward) == sum(b.kind == "forward" for b in alone)
+
+
+def test_forward_may_be_named():
+    loss, new = training_step()
+    gradients_only = draw(new)._diagram.boxes
+    assert "backward" not in {b.kind for b in gradients_only}
+    named = draw(new, forward=loss)._diagram.boxes
+    assert "backward" in {b.kind for b in named}
+    with pytest.raises(cg.DrawError, match="forward= names no part"):
+        draw(loss, forward=quadratic()[0])
+
+
+def test_numbers_and_sizes_are_folded_into_their_users():
+    x = cg.vector("x", "n")
+    boxes = draw(cg.sum(x * 2.5))._diagram.boxes
+    assert [b.title for b in boxes] == [
+        "x",
+        "multiply(\N{MIDDLE DOT}, 2.5)",
+        "sum(axes=(0,))",
+    ]
+    assert [b.title for b in draw(x * np.arange(3.0))._diagram.boxes][0] != "3"
+    table = draw(cg.constant(np.arange(3.0)) + x)._diagram.boxes
+    assert [b.kind for b in table].count("constant") == 1
+    lone = draw(cg.constant(2.0))._diagram.boxes  # an output is never folded
+    assert [b.kind for b in lone] == ["constant"]
+
+
+def test_edges_arrive_in_the_order_of_arguments():
+    x, y = cg.scalar("x"), cg.scalar("y")
+    shown = draw(x - y)._diagram
+    ports = {shown.boxes[e.source].title: e.port for e in shown.edges}
+    assert ports["x"] < ports["y"]
+    assert len(draw(x * x)._diagram.edges) == 2
+
+
+def test_notes():
+    x = cg.scalar("x")
+    y = cg.exp(x)
+    assert "value 1" in texts(draw(y, notes={y: "value 1"}).svg)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names(name, tmp_path):
+    try:
+        x = cg.vector(name, 3)
+    except cg.GraphcError:
+        x = cg.vector("x", 3)
+        y = cg.exp(x)
+        y.name = name  # an inner name is not checked
+    else:
+        y = cg.exp(x)
+    picture = draw({name: y, "other": x + 1})
+    root = ElementTree.fromstring(picture.svg)  # well-formed, nothing injected
+    kinds = {element.tag.removeprefix(SVG) for element in root.iter()}
+    assert kinds == {"svg", "g", "path", "text", "title"}
+    for suffix in FORMATS:
+        picture.save(tmp_path / f"p{suffix}")
+    lines = picture.dot.splitlines()
+    boxes = [line for line in lines if re.match(r"  n\d+ \[", line)]
+    assert len(boxes) == len(picture._diagram.boxes)
+    quoted = r'"(?:[^"\\]|\\.)*"'
+    for line in boxes:
+        bare = re.sub(quoted, "", line)
+        assert bare.count("[") == bare.count("]") == 1 and "->" not in bare
+    for box in picture._diagram.boxes:
+        assert columns(box.title) <= LONGEST_LINE and box.title.isprintable()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_files(suffix, tmp_path):
+    y, _ = quadratic()
+    path = tmp_path / f"picture{suffix.upper()}"
+    draw(y, path)
+    first = path.read_bytes()
+    draw(y, str(path))  # replaces it
+    assert path.read_bytes() == first
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    if suffix == ".png":
+        assert first.startswith(b"\x89PNG\r\n") and first.endswith(b"IEND\xaeB`\x82")
+
+
+def test_unknown_suffix_names_the_formats(tmp_path):
+    x = cg.scalar("x")
+    with pytest.raises(cg.DrawError, match=r"'.gif'.*\.svg, \.png, \.dot, \.txt"):
+        draw(x, tmp_path / "x.gif")
+    with pytest.raises(cg.DrawError, match="no suffix"):
+        draw(x, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_path(tmp_path):
+    x = cg.scalar("x")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.svg").mkdir()
+    for bad in ("missing/x.svg", "file/x.svg", "folder.svg", "n" * 300 + ".svg"):
+        with pytest.raises(cg.DrawError, match="cannot write"):
+            draw(x, tmp_path / bad)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.svg"]
+
+
+def test_a_failed_drawing_leaves_the_old_file(tmp_path, monkeypatch):
+    x = cg.scalar("x")
+    path = tmp_path / "x.svg"
+    path.write_text("old")
+    monkeypatch.setattr("os.replace", lambda a, b: (_ for _ in ()).throw(OSError(28)))
+    with pytest.raises(cg.DrawError):
+        draw(x, path)
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_png_without_matplotlib(monkeypatch):
+    for module in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(cg.MissingPackageError, match=r"graphc\[plot\]"):
+        _ = draw(cg.scalar("x")).png
+
+
+def test_what_cannot_be_drawn():
+    for subject in ("text", 3.0, [cg.scalar("x"), "y"], None):
+        with pytest.raises(cg.DrawError, match="Give an expression"):
+            draw(subject)
+    with pytest.raises(cg.DrawError, match="empty"):
+        draw([])
+
+
+def test_notebooks_get_a_picture_and_terminals_text():
+    y, _ = quadratic()
+    picture = draw(y)
+    assert picture._repr_svg_() == picture.svg
+    assert "matmul" in str(picture) and str(picture).startswith(("A:", "x:"))
+    assert repr(picture).startswith("<Picture")
+
+
+def test_large_graphs_have_text_but_no_picture(tmp_path):
+    x = y = cg.scalar("x")
+    for _ in range(5000):
+        y = cg.sin(y)
+    picture = draw(y)
+    assert picture._repr_svg_() is None
+    with pytest.raises(cg.DrawError, match=r"5001 nodes are too many.*\.txt or \.dot"):
+        picture.save(tmp_path / "deep.svg")
+    assert not list(tmp_path.iterdir())
+    picture.save(tmp_path / "deep.txt")
+    picture.save(tmp_path / "deep.dot")
+    assert (tmp_path / "deep.dot").read_text().count("->") == 5000
+
+
+def test_a_png_too_large_to_read_is_refused():
+    y = cg.scalar("x")
+    for _ in range(1500):
+        y = cg.sin(y)
+    with pytest.raises(cg.DrawError, match=r"Write \.svg"):
+        _ = draw(y).png
+    assert draw(y).svg.count("<text") > 3000
+
+
+def test_text_fits_its_box():
+    loss, new = training_step()
+    scene = compose(draw({"loss": loss, "params": new})._diagram)
+    for box, x, y, w, h in scene.boxes:
+        assert (w, h) == box_size(box)
+        assert x >= 0 and y >= 0 and x + w <= scene.width and y + h <= scene.height
+        for text in (box.title, *box.details):
+            assert columns(text) * 7.3 <= w
+
+
+def test_unused_inputs_are_shown():
+    x, unused = cg.scalar("x"), cg.scalar("unused")
+    from graphc.graph.graph import Graph
+
+    assert "unused" in [b.title for b in diagram(Graph([x, unused], [x + 1])).boxes]
+
+
+@pytest.mark.parametrize("text", ["", "short", "a" * 45, "漢" * 30, "ab漢" * 40])
+def test_shorten(text):
+    short = shorten(text)
+    assert columns(short) <= LONGEST_LINE
+    if columns(text) <= LONGEST_LINE:
+        assert short == text
+    else:
+        assert short[0] == text[0] and short[-1] == text[-1]
