@@ -11,9 +11,7 @@ import graphc as cg
 x, y = cg.scalar("x"), cg.scalar("y")
 b = [cg.scalar(f"b{i}") for i in range(4)]
 w = [cg.scalar(f"w{i}") for i in range(4)]
-f = b[3] + w[3] * cg.cos(
-    b[2] + w[2] * cg.exp(b[1] + w[1] * cg.sin(b[0] + w[0] * x))
-)
+f = b[3] + w[3] * cg.cos(b[2] + w[2] * cg.exp(b[1] + w[1] * cg.sin(b[0] + w[0] * x)))
 loss = (f - y) ** 2
 run = cg.compile([x, y, b, w], [loss, cg.grad(loss, [b, w])])
 
@@ -33,10 +31,15 @@ expected_b = [
 ]
 expected_w = [
     # the closed form of the notes
-    -2 * (B[3] + W[3] * cos(B[2] + W[2] * exp(B[1] + W[1] * sin(B[0] + W[0] * X))) - Y)
-    * W[3] * sin(B[2] + W[2] * exp(B[1] + W[1] * sin(B[0] + W[0] * X)))
-    * W[2] * exp(B[1] + W[1] * sin(B[0] + W[0] * X))
-    * W[1] * cos(B[0] + W[0] * X) * X,
+    -2
+    * (B[3] + W[3] * cos(B[2] + W[2] * exp(B[1] + W[1] * sin(B[0] + W[0] * X))) - Y)
+    * W[3]
+    * sin(B[2] + W[2] * exp(B[1] + W[1] * sin(B[0] + W[0] * X)))
+    * W[2]
+    * exp(B[1] + W[1] * sin(B[0] + W[0] * X))
+    * W[1]
+    * cos(B[0] + W[0] * X)
+    * X,
     expected_b[1] * sin(u0),
     expected_b[2] * exp(u1),
     e * cos(u2),

@@ -29,7 +29,8 @@ _HOMES = {
     "graphc.derivatives.check": ("check_grad",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
-    "graphc.runtime.compile": ("Function", "compile", "evaluate", "jit"),
+    "graphc.runtime.compile": ("compile", "evaluate", "jit"),
+    "graphc.runtime.function": ("Function",),
     "graphc.surfaces.draw": ("draw",),
     "graphc.types.config": ("config", "options"),
     "graphc.types.errors": (
@@ -90,6 +91,8 @@ def _unknown(name: str) -> str:
     return f"module 'graphc' has no attribute {name!r}.{hint}"
 
 
+# For type checkers and editors; at run time `__getattr__` loads the same names.
+# ruff: noqa: F401, F403
 if TYPE_CHECKING:
     from graphc.derivatives.api import (
         grad,
@@ -115,7 +118,8 @@ if TYPE_CHECKING:
     from graphc.graph.graph import Graph
     from graphc.graph.node import Node
     from graphc.graph.node import Node as Expression
-    from graphc.runtime.compile import Function, compile, evaluate, jit
+    from graphc.runtime.compile import compile, evaluate, jit
+    from graphc.runtime.function import Function
     from graphc.surfaces.draw import draw
     from graphc.types.config import config, options
     from graphc.types.errors import *

@@ -8,8 +8,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import graphc as cg
 import pytest
+
+import graphc as cg
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("numba", "llvmlite", "sympy", "networkx", "scipy", "opt_einsum", "matplotlib")
@@ -89,7 +90,9 @@ def test_static_names_agree_with_lazy_ones():
 
     tree = ast.parse((ROOT / "graphc" / "__init__.py").read_text())
     (block,) = (
-        n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n)
+        n
+        for n in tree.body
+        if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.unparse(n)
     )
     for statement in block.body:
         assert isinstance(statement, ast.ImportFrom)

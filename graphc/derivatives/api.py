@@ -24,8 +24,15 @@ from graphc.ops import arithmetic
 from graphc.ops.arithmetic import as_node
 
 __all__ = [
-    *("grad", "value_and_grad", "jvp", "vjp", "jacobian", "hessian", "hvp"),
-    *("stop_gradient", "vmap"),
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+    "vmap",
 ]
 
 

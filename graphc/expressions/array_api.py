@@ -119,4 +119,4 @@ NAMES: dict[str, Any] = {
 
 globals().update(NAMES)
 
-__all__ = [*NAMES, "empty", "empty_like", "__array_namespace_info__"]  # noqa: PLE0604
+__all__ = [*NAMES, "empty", "empty_like", "__array_namespace_info__"]

@@ -86,7 +86,8 @@ class Structure:
         """
         if self.kind is None:
             return [tree]
-        if isinstance(tree, Node) or not isinstance(tree, _accepted(self.kind)):
+        accepted: Any = Mapping if self.kind is dict else (list, tuple)
+        if not isinstance(tree, accepted):
             raise InputError(
                 f"{what} is of type {type(tree).__name__}, but a "
                 f"{self.kind.__name__} of {len(self.keys)} is needed here."
@@ -204,11 +205,6 @@ def _take_apart(tree: Any, leaves: list[Any]) -> Structure:
 
 def _is_named_tuple(kind: type) -> bool:
     return issubclass(kind, tuple) and hasattr(kind, "_fields")
-
-
-def _accepted(kind: type) -> tuple[type, ...]:
-    """Return the types that may stand for a container: lists and tuples mix."""
-    return (Mapping,) if kind is dict else (list, tuple)
 
 
 def _step(kind: type, key: Any) -> str:

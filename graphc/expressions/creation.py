@@ -11,7 +11,6 @@ from graphc.expressions.manipulation import as_shape, broadcast_to, expand_dims
 from graphc.expressions.operands import (
     as_expression,
     joint_dtype,
-    one_axis,
     static_integer,
 )
 from graphc.graph.node import Node
@@ -24,8 +23,20 @@ from graphc.types.sizes import Size, SizeLike
 from graphc.types.tensor_type import as_size, normalize_axis
 
 __all__ = [
-    *("arange", "diag", "eye", "full", "full_like", "identity", "linspace"),
-    *("meshgrid", "one_hot", "ones", "ones_like", "tril", "triu", "zeros"),
+    "arange",
+    "diag",
+    "eye",
+    "full",
+    "full_like",
+    "identity",
+    "linspace",
+    "meshgrid",
+    "one_hot",
+    "ones",
+    "ones_like",
+    "tril",
+    "triu",
+    "zeros",
     "zeros_like",
 ]
 
@@ -268,7 +279,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Node]:
         shape[place] = node.shape[0]
     out = []
     for node, place in zip(nodes, places):
-        ones = [1] * len(nodes)
+        ones: list[SizeLike] = [1] * len(nodes)
         ones[place] = node.shape[0]
         out.append(move.broadcast_to(move.reshape(node, tuple(ones)), tuple(shape)))
     return out

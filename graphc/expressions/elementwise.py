@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc import ops
 from graphc.expressions.formula import formula
 from graphc.expressions.operands import WEAK, as_expression, static_integer
 from graphc.graph.node import Node
-from graphc import ops
 from graphc.ops.arithmetic import apply
 from graphc.ops.declare import REGISTRY, Elementwise
 from graphc.ops.leaf import constant
@@ -81,19 +81,21 @@ def _operand_names(op: Elementwise) -> tuple[str, ...]:
 
 
 def _call(op: Elementwise, params: tuple, operands: tuple) -> Node:
-    params = tuple(
-        static_integer(p, f"{op.name}: {name}")
-        for p, name in zip(params, op.param_names)
-    )
-    if all(type(x) in WEAK for x in operands):
-        return _folded(apply(op, *operands, params=params))
-    return apply(op, *(_checked(op, x) for x in operands), params=params)
-
-
-def _checked(op: Elementwise, value: Any) -> Any:
-    if isinstance(value, (Node, Size)) or type(value) in WEAK:
-        return value
-    return as_expression(value, what=op.name)
+    if params:
+        params = tuple(
+            static_integer(p, f"{op.name}: {name}")
+            for p, name in zip(params, op.param_names)
+        )
+    only_numbers = True
+    values = []
+    for x in operands:
+        if type(x) not in WEAK:
+            only_numbers = False
+            if not isinstance(x, (Node, Size)):
+                x = as_expression(x, what=op.name)
+        values.append(x)
+    node = apply(op, *values, params=params)
+    return _folded(node) if only_numbers else node
 
 
 def _folded(node: Node) -> Node:
@@ -109,9 +111,7 @@ def _docstring(op: Elementwise, names: tuple[str, ...]) -> str:
         "Its derivative is zero wherever it exists; `grad` stops here."
         if op.partials is None
         else "Differentiable in "
-        + ", ".join(
-            n for n, p in zip(names[-op.arity :], op.partials) if p is not None
-        )
+        + ", ".join(n for n, p in zip(names[-op.arity :], op.partials) if p is not None)
         + "."
     )
     return (
@@ -141,7 +141,7 @@ FUNCTIONS: dict[str, Callable[..., Node]] = {
 FUNCTIONS.update({a: FUNCTIONS[n] for a, n in ALIASES.items() if n in FUNCTIONS})
 globals().update(FUNCTIONS)
 
-__all__ = list(FUNCTIONS)  # noqa: PLE0605
+__all__ = list(FUNCTIONS)
 
 
 if TYPE_CHECKING:

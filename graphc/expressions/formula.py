@@ -8,6 +8,16 @@ from typing import Any
 from graphc.ops.declare import Elementwise
 
 
+_RELATIONS = {
+    "StrictLessThan": "<",
+    "LessThan": "<=",
+    "StrictGreaterThan": ">",
+    "GreaterThan": ">=",
+    "Equality": "==",
+    "Unequality": "!=",
+}
+
+
 class Text:
     """A piece of a formula that answers operators with longer pieces."""
 
@@ -26,6 +36,14 @@ class Text:
         return Text(f"~{self.bracketed()}", False)
 
     def __call__(self, *arguments: Any) -> Text:
+        if self.text == "Piecewise":
+            (yes, condition), (no, _) = arguments
+            return Text(
+                f"{_plain(yes)} if {_plain(condition)} else {_plain(no)}", False
+            )
+        if self.text in _RELATIONS:
+            left, right = map(_operand, arguments)
+            return Text(f"{left} {_RELATIONS[self.text]} {right}", False)
         return Text(f"{self.text}({', '.join(_plain(a) for a in arguments)})")
 
     def __getattr__(self, name: str) -> Text:
@@ -85,9 +103,9 @@ class Namespace:
 
 
 def formula(op: Elementwise, names: Sequence[str]) -> str:
-    """Return the op's formula in its operands' names, such as ````x + y````.
+    """Return the op's formula in its operands' names, ``x + y`` say.
 
-    Falls back to ````name(x, y)```` for a rule that text cannot follow.
+    Falls back to ``name(x, y)`` for a rule that text cannot follow.
     """
     call = f"{op.name}({', '.join(names)})"
     if not callable(op.sympy):

@@ -50,7 +50,7 @@ NAMESPACES: dict[str, Any] = {"linalg": linalg, "nn": nn}
 
 globals().update(FUNCTIONS | CONSTANTS | DTYPES | NAMESPACES)
 
-__all__ = [*FUNCTIONS, *CONSTANTS, *DTYPES, *NAMESPACES]  # noqa: PLE0604
+__all__ = [*FUNCTIONS, *CONSTANTS, *DTYPES, *NAMESPACES]
 
 if TYPE_CHECKING:
 

@@ -14,7 +14,16 @@ from graphc.types.errors import InputError, ShapeError, TracingError
 from graphc.types.sizes import Size, SizeLike
 from graphc.types.tensor_type import TensorType, as_size
 
-__all__ = ["asarray", "constant", "dim", "matrix", "named", "scalar", "tensor", "vector"]
+__all__ = [
+    "asarray",
+    "constant",
+    "dim",
+    "matrix",
+    "named",
+    "scalar",
+    "tensor",
+    "vector",
+]
 
 SizeSpec = int | str | Size | None
 """A size: an integer, a formula such as "n" or "2*n + 1", or None for a fresh one."""

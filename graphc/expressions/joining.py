@@ -25,9 +25,24 @@ from graphc.types.sizes import Size, SizeLike
 from graphc.types.tensor_type import as_size, normalize_axes
 
 __all__ = [
-    *("append", "array_split", "column_stack", "concat", "concatenate", "dstack"),
-    *("flip", "fliplr", "flipud", "hstack", "pad", "repeat", "roll", "split"),
-    *("stack", "tile", "unstack", "vstack"),
+    "append",
+    "array_split",
+    "column_stack",
+    "concat",
+    "concatenate",
+    "dstack",
+    "flip",
+    "fliplr",
+    "flipud",
+    "hstack",
+    "pad",
+    "repeat",
+    "roll",
+    "split",
+    "stack",
+    "tile",
+    "unstack",
+    "vstack",
 ]
 
 
@@ -134,9 +149,7 @@ def vstack(arrays: Sequence[Any], /, *, dtype: Any = None) -> Node:
 def column_stack(arrays: Sequence[Any], /) -> Node:
     """Return arrays joined along the second axis, vectors as columns."""
     nodes = _operands("column_stack", arrays, None)
-    columns = [
-        move.reshape(n, (n.size, 1)) if n.ndim < 2 else n for n in nodes
-    ]
+    columns = [move.reshape(n, (n.size, 1)) if n.ndim < 2 else n for n in nodes]
     return concatenate(columns, 1)
 
 
@@ -350,9 +363,9 @@ def tile(x: Any, repetitions: Any, /) -> Node:
     x = as_expression(x, what="tile")
     if isinstance(repetitions, (Size, str)) or hasattr(repetitions, "__index__"):
         repetitions = (repetitions,)
-    counts = [as_size(r) for r in repetitions]
-    rank = max(x.ndim, len(counts))
-    counts = [1] * (rank - len(counts)) + counts
+    named = [as_size(r) for r in repetitions]
+    rank = max(x.ndim, len(named))
+    counts = (*(1,) * (rank - len(named)), *named)
     x = _at_least(x, rank)
     single = tuple(s for size in x.shape for s in (1, size))
     several = tuple(s for n, size in zip(counts, x.shape) for s in (n, size))

@@ -27,8 +27,16 @@ from graphc.types.errors import ShapeError
 from graphc.types.tensor_type import normalize_axes, normalize_axis
 
 __all__ = [
-    *("diagonal", "matmul", "matrix_norm", "matrix_transpose", "norm", "outer"),
-    *("tensordot", "trace", "vecdot", "vector_norm"),
+    "diagonal",
+    "matmul",
+    "matrix_norm",
+    "matrix_transpose",
+    "norm",
+    "outer",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
 ]
 
 absolute, sqrt, power = elementwise["abs"], elementwise["sqrt"], elementwise["power"]

@@ -21,9 +21,20 @@ from graphc.types.tensor_type import (
 from graphc.types.tensor_type import broadcast_shapes as _broadcast_shapes
 
 __all__ = [
-    *("broadcast_arrays", "broadcast_shapes", "broadcast_to", "expand_dims"),
-    *("flatten", "matrix_transpose", "moveaxis", "permute_dims", "ravel", "reshape"),
-    *("shape", "squeeze", "swapaxes", "transpose"),
+    "broadcast_arrays",
+    "broadcast_shapes",
+    "broadcast_to",
+    "expand_dims",
+    "flatten",
+    "matrix_transpose",
+    "moveaxis",
+    "permute_dims",
+    "ravel",
+    "reshape",
+    "shape",
+    "squeeze",
+    "swapaxes",
+    "transpose",
 ]
 
 
@@ -46,8 +57,9 @@ def reshape(x: Any, /, *sizes: Any, shape: Any = None) -> Node:
     ----------
     x : expression or array
     *sizes : sizes, or one tuple of sizes
-        May be given as the keyword `shape`. At most one is -1 and follows from the others. Symbolic sizes are taken to
-        fill the array, which is checked when the function is called.
+        May be given as the keyword `shape`. At most one is -1 and follows from the
+        others. Symbolic sizes are taken to fill the array, which is checked when the
+        function is called.
 
     Raises
     ------
@@ -215,9 +227,7 @@ def squeeze(x: Any, /, axis: int | Sequence[int] | None = None) -> Node:
         gone = normalize_axes(axis, x.ndim, "squeeze")
     for a in gone:
         if unify(x.shape[a], 1) is None:
-            raise shape_error(
-                "squeeze", [x], f"axis {a} has size {x.shape[a]}, not 1."
-            )
+            raise shape_error("squeeze", [x], f"axis {a} has size {x.shape[a]}, not 1.")
     return move.reshape(x, tuple(s for a, s in enumerate(x.shape) if a not in gone))
 
 

@@ -21,10 +21,32 @@ from graphc.ops.declare import dtype_error
 from graphc.types import dtypes
 
 __all__ = [
-    *("celu", "elu", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh", "identity"),
-    *("layer_norm", "leaky_relu", "log_sigmoid", "log_softmax", "logsumexp", "mish"),
-    *("one_hot", "relu", "relu6", "selu", "sigmoid", "silu", "softmax"),
-    *("softmax_cross_entropy", "softplus", "softsign", "standardize", "swish", "tanh"),
+    "celu",
+    "elu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+    "identity",
+    "layer_norm",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "mish",
+    "one_hot",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softmax_cross_entropy",
+    "softplus",
+    "softsign",
+    "standardize",
+    "swish",
+    "tanh",
 ]
 
 exp, expm1, log = elementwise["exp"], elementwise["expm1"], elementwise["log"]

@@ -21,9 +21,29 @@ from graphc.types.errors import DTypeError
 from graphc.types.sizes import Size
 
 __all__ = [
-    *("astype", "can_cast", "clip", "conj", "conjugate", "copy", "deg2rad", "degrees"),
-    *("divmod", "fabs", "finfo", "fmax", "fmin", "iinfo", "isclose", "isdtype"),
-    *("nan_to_num", "positive", "rad2deg", "radians", "real", "result_type", "rint"),
+    "astype",
+    "can_cast",
+    "clip",
+    "conj",
+    "conjugate",
+    "copy",
+    "deg2rad",
+    "degrees",
+    "divmod",
+    "fabs",
+    "finfo",
+    "fmax",
+    "fmin",
+    "iinfo",
+    "isclose",
+    "isdtype",
+    "nan_to_num",
+    "positive",
+    "rad2deg",
+    "radians",
+    "real",
+    "result_type",
+    "rint",
     "round",
 ]
 

@@ -15,7 +15,14 @@ from graphc.types import sizes
 from graphc.types.tensor_type import normalize_axis
 
 __all__ = [
-    *("dot", "einsum", "inner", "kron", "matmul", "outer", "tensordot", "vdot"),
+    "dot",
+    "einsum",
+    "inner",
+    "kron",
+    "matmul",
+    "outer",
+    "tensordot",
+    "vdot",
     "vecdot",
 ]
 
@@ -153,8 +160,10 @@ def _paired_axes(a: Node, b: Node, axes: Any) -> tuple[list[int], list[int]]:
     left, right = (list(p) if isinstance(p, Sequence) else [p] for p in axes)
     left = [normalize_axis(i, a.ndim, "tensordot") for i in left]
     right = [normalize_axis(j, b.ndim, "tensordot") for j in right]
-    if len(left) != len(right) or len({*left}) != len(left) or len({*right}) != len(
-        right
+    if (
+        len(left) != len(right)
+        or len({*left}) != len(left)
+        or len({*right}) != len(right)
     ):
         raise shape_error("tensordot", [a, b], f"axes {axes} do not make pairs.")
     return left, right
@@ -193,4 +202,3 @@ def kron(x: Any, y: Any, /) -> Node:
     right = tuple(s for size in b.shape for s in (1, size))
     blocks = move.reshape(a, left) * move.reshape(b, right)
     return move.reshape(blocks, tuple(i * j for i, j in zip(a.shape, b.shape)))
-

@@ -83,8 +83,8 @@ def array_ufunc(
         return _call(what, ufunc, (x, y), given)
     if method == "at":
         raise TracingError(
-            f"{what}: expressions are immutable. x.at[index].add(value) and .set(value) "
-            "give changed copies."
+            f"{what}: expressions are immutable. x.at[index].add(value) and "
+            ".set(value) give changed copies."
         )
     raise TracingError(f"{what} has no counterpart for expressions.")
 

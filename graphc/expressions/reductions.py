@@ -17,9 +17,26 @@ from graphc.types import dtypes, sizes
 from graphc.types.tensor_type import normalize_axes
 
 __all__ = [
-    *("all", "amax", "amin", "any", "argmax", "argmin", "average", "count_nonzero"),
-    *("cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "max", "mean", "min"),
-    *("prod", "ptp", "std", "sum", "var"),
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "average",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "cumulative_prod",
+    "cumulative_sum",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "ptp",
+    "std",
+    "sum",
+    "var",
 ]
 
 Axes = int | Sequence[int] | None

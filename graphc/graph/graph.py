@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from graphc.graph.node import Node
 from graphc.graph.origin import set_inherited
+from graphc.types.errors import InternalError
 
 
 def topological_order(outputs: Iterable[Node]) -> list[Node]:
@@ -71,25 +72,62 @@ class Graph:
     def rewritten(self, rule: Callable[[Node], Node | None]) -> Graph:
         """Return the graph with `rule` applied to every node, arguments first.
 
-        The rule sees a node whose arguments are already rewritten and returns
-        its replacement, or None to keep it. Names and origins carry over.
+        The rule sees a node whose arguments are final and returns its replacement,
+        or None to keep it. A replacement, and every new node under it, is rewritten
+        in its turn, so that in the result the rule applies nowhere any more. Names
+        and origins carry over.
+
+        Parameters
+        ----------
+        rule : callable
+            ``node -> node or None``. A replacement has the type of the node.
+
+        Raises
+        ------
+        InternalError
+            If replacements come back to where they started, or do not end.
+
+        Notes
+        -----
+        Depth first without recursion, in the order of `nodes`; linear in nodes,
+        edges and replacements.
         """
-        new: dict[Node, Node] = {}
+        final: dict[Node, Node] = {}
+        turned: dict[Node, Node] = {}  # replaced by a node that is not final yet
+        seen = replaced = 0
         before = set_inherited(None)
         try:
-            for node in self.nodes:
-                set_inherited(node.origin)
-                args = tuple(new[a] for a in node.args)
-                same = all(a is b for a, b in zip(args, node.args))
-                here = node if same else node.op.rebuild(node, args)
-                there = rule(here)
-                there = here if there is None else there
-                if node.name and there.name is None and not there.op.is_constant:
-                    there.name = node.name
-                new[node] = there
+            for output in self.outputs:
+                stack = [output]
+                while stack:
+                    node = stack[-1]
+                    if node in final:
+                        stack.pop()
+                        continue
+                    there = turned.pop(node, None)
+                    if there is None:
+                        waiting = [a for a in node.args if a not in final]
+                        if waiting:
+                            stack.extend(reversed(waiting))
+                            continue
+                        seen += 1
+                        set_inherited(node.origin)
+                        there = _replacement(node, final, rule)
+                        if there is not node and there not in final:
+                            replaced += 1
+                            _check_ends(node, there, turned, replaced, seen)
+                            turned[node] = there
+                            stack.append(there)
+                            continue
+                    elif there not in final:
+                        raise _endless(node, there)
+                    stack.pop()
+                    result = there if there is node else final[there]
+                    _pass_name(node, result)
+                    final[node] = result
         finally:
             set_inherited(before)
-        return Graph(self.inputs, [new[o] for o in self.outputs])
+        return Graph(self.inputs, [final[o] for o in self.outputs])
 
     def __str__(self) -> str:
         from graphc.graph.text import dump
@@ -101,3 +139,40 @@ class Graph:
             f"<Graph of {len(self)} nodes, {len(self.inputs)} inputs, "
             f"{len(self.outputs)} outputs>"
         )
+
+
+_GROWTH = 100
+"""Replacements for each node beyond which a rule is taken to have no end."""
+
+
+def _replacement(
+    node: Node, final: dict[Node, Node], rule: Callable[[Node], Node | None]
+) -> Node:
+    """Return `node` on its final arguments, or else what `rule` makes of it."""
+    args = tuple([final[a] for a in node.args])
+    for old, new in zip(node.args, args):
+        if old is not new:
+            return node.op.rebuild(node, args)
+    there = rule(node)
+    return node if there is None else there
+
+
+def _check_ends(
+    node: Node, there: Node, turned: dict[Node, Node], replaced: int, seen: int
+) -> None:
+    if there in turned or replaced > _GROWTH * (seen + _GROWTH):
+        raise _endless(node, there)
+
+
+def _endless(node: Node, there: Node) -> InternalError:
+    return InternalError(
+        f"rewriting does not end: {node.op.name} {node.type} becomes "
+        f"{there.op.name} {there.type}, and that the former again. This is a defect "
+        "of graphc; please report it with the expression that shows it."
+    )
+
+
+def _pass_name(node: Node, result: Node) -> None:
+    """Let a node that replaces another have its name, unless it has one."""
+    if node.name and result.name is None and not result.op.is_constant:
+        result.name = node.name

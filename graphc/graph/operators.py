@@ -166,12 +166,12 @@ class Operators:
         return FUNCTIONS["array_namespace"](api_version)
 
     @property
-    def T(self: Any) -> Any:  # noqa: N802
+    def T(self: Any) -> Any:
         """The array with its axes reversed."""
         return FUNCTIONS["transpose"](self)
 
     @property
-    def mT(self: Any) -> Any:  # noqa: N802
+    def mT(self: Any) -> Any:
         """The array with its last two axes swapped."""
         return FUNCTIONS["matrix_transpose"](self)
 

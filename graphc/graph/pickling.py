@@ -29,7 +29,7 @@ def unflatten(rows: list[tuple], outputs: list[int]) -> list[Node]:
     made: list[Node] = []
     for op, args, params, type, name in rows:
         node = make_node(op, tuple(made[a] for a in args), params, type)
-        if name:
+        if name and node.name is None:
             node.name = name
         made.append(node)
     return [made[o] for o in outputs]

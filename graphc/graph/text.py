@@ -6,12 +6,24 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 
 
+def printable(text: str) -> str:
+    """Return text on one line: control characters are written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
 def node_names(graph: Graph) -> dict[Node, str]:
     """Return a short unique name for each node: the user's, or ``%`` and a number."""
     names: dict[Node, str] = {}
     taken: set[str] = set()
     for number, node in enumerate(graph.nodes):
-        name = node.name if node.name and node.name not in taken else f"%{number}"
+        name = printable(node.name or "")
+        if not name or name in taken:
+            name = f"%{number}"
         taken.add(name)
         names[node] = name
     return names

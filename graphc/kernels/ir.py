@@ -8,6 +8,7 @@ that does not depend on a loop is visibly invariant in it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -16,6 +17,9 @@ import numpy as np
 
 from graphc.types import sizes
 from graphc.types.sizes import Atom, SizeLike
+
+
+_serial = itertools.count(1)
 
 
 class LoopVar(Atom):
@@ -44,16 +48,18 @@ class Dynamic(Atom):
     Negative ones count from the end; one out of range is reported under `code`.
     """
 
-    __slots__ = ("value", "extent", "code")
+    __slots__ = ("value", "extent", "code", "number")
 
     def __init__(self, value: Value, extent: SizeLike, code: int):
-        super().__init__(("dynamic", id(value), extent, code))
+        # sizes are ordered by their text, so the text is a number, not the value's
+        self.number = next(_serial)
+        super().__init__(("dynamic", self.number))
         self.value = value
         self.extent = extent
         self.code = code
 
     def __str__(self) -> str:
-        return f"index({self.value}, {self.extent})"
+        return f"index{self.number}"
 
     __repr__ = __str__
 

@@ -286,3 +286,50 @@ class Diagonal(Move):
 
 
 diagonal_ = Diagonal("diagonal")
+
+
+def iota_axis(node: Node) -> int | None:
+    """Return the axis along which an index array counts 0, 1, ..., if it does.
+
+    It does if it comes from `iota`, or is a constant, with axes of size 1 added and
+    broadcast: ``arange(n)[:, None]`` counts along its axis 0.
+    """
+    from graphc.ops.arithmetic import cast_
+    from graphc.ops.leaf import constant_, iota_
+
+    path = []
+    while node.op in (broadcast_, reshape_, cast_):
+        if not _counts_exactly(node):
+            return None
+        path.append(node)
+        node = node.args[0]
+    if not _counts_exactly(node):
+        return None
+    if node.op is iota_:
+        axis = 0
+    elif node.op is constant_:
+        array = node.params[0].array
+        long = [a for a, s in enumerate(array.shape) if s != 1]
+        if len(long) != 1 or not np.array_equal(array.ravel(), np.arange(array.size)):
+            return None
+        axis = long[0]
+    else:
+        return None
+    for outer in reversed(path):
+        extent = node.shape[axis]
+        if outer.op is broadcast_:
+            axis += outer.ndim - node.ndim
+            if outer.shape[axis] != extent:
+                return None
+        elif outer.op is reshape_:
+            long = [a for a, s in enumerate(outer.shape) if s != 1]
+            if len(long) != 1 or outer.shape[long[0]] != extent:
+                return None
+            axis = long[0]
+        node = outer
+    return axis
+
+
+def _counts_exactly(node: Node) -> bool:
+    """Tell whether the dtype holds every position; int8 wraps at 127."""
+    return node.dtype.kind in "iu" and node.dtype.itemsize >= 4

@@ -225,6 +225,6 @@ def shifted(x: Node, axis: int, reverse: bool, value: Any) -> Node:
 
 
 def _adjoint(a: Node, cotangent: Node, axis: int, reverse: bool) -> Node:
-    """Return the recurrence that runs the other way: ``l[i] = a[i+1]*l[i+1] + dh[i]``."""
+    """Return the recurrence run back: ``l[i] = a[i+1]*l[i+1] + dh[i]``."""
     back = shifted(a, axis, not reverse, 0)
     return linear_recurrence(back, cotangent, axis, not reverse)

@@ -113,7 +113,8 @@ class Slice(Move):
 
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         self.check(node, size)
-        return args[0][_python_slices(*node.params, size)]
+        starts, counts, steps = node.params
+        return args[0][_python_slices(starts, counts, steps, size)]
 
     def read(self, k: Scalars, node: Node, index: Index, arg: Arg) -> Value:
         starts, _, steps = node.params

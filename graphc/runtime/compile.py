@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from graphc.backends import reference
+from graphc.derivatives.transforms import Transform
 from graphc.expressions.containers import Structure, flatten_expressions
 from graphc.graph import operators
 from graphc.graph.graph import Graph
@@ -109,6 +110,34 @@ def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
     check_inputs(graph)
     arrays = [as_input(n, a) for n, a in values.items()]
     return structure.unflatten([np.array(r) for r in reference.run(graph, arrays)])
+
+
+def jit(fun: Callable[..., Any], *, backend: str = "cpu") -> Transform:
+    """Return a Python function compiled at its first call.
+
+    Parameters
+    ----------
+    fun : callable
+        Written with graphc's or NumPy's functions, of arrays, numbers, and nested
+        containers of them. It is traced once for each structure, shapes and dtypes
+        of its arguments; other hashable arguments are static.
+    backend : {"cpu", "reference"}
+        As in `compile`.
+
+    Returns
+    -------
+    Transform
+        Called with arrays it runs compiled code; called with expressions it gives
+        expressions.
+
+    Examples
+    --------
+    >>> import graphc as cg, numpy as np
+    >>> norm = cg.jit(lambda x: cg.sqrt(cg.sum(x * x)))
+    >>> float(norm(np.array([3.0, 4.0])))
+    5.0
+    """
+    return Transform(fun, fun, backend=backend)
 
 
 operators.provide(evaluate=evaluate, compile=compile)

@@ -16,8 +16,9 @@ grows by one and the value goes through memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
@@ -122,6 +123,7 @@ class Fusion:
         self.info: dict[Node, Info] = {}
         for node in graph.nodes:
             self.info[node] = self._classify(node)
+        self.users = graph.users()
         self.kept: set[Node] = set()
         self.groups: list[Group] = []
         self.opaque: list[Node] = []
@@ -302,38 +304,53 @@ class Fusion:
         info = self.info[root]
         return info.tied if info.kind == "anchor" else info.rows
 
-    def _visit(self, group: Group, require) -> None:
-        """Collect what a group computes, requiring from memory what it does not."""
-        stack = list(group.roots)
-        while stack:
-            node = stack.pop()
-            if node in group.nodes:
+    def _visit(self, group: Group, require: Callable[[Node], None]) -> None:
+        """Collect what a group computes, requiring from memory what it does not.
+
+        Users come before their arguments, so that when a node's turn comes it is
+        known whether this group alone uses it.
+        """
+        roots = set(group.roots)
+        waiting = [-r.serial for r in roots]
+        heapify(waiting)
+        known = {r.serial: r for r in roots}
+        while waiting:
+            node = known[-heappop(waiting)]
+            info = self.info[node]
+            if node not in roots and not self._computed_here(info, group):
+                require(node)
                 continue
             group.nodes.add(node)
             for arg in node.args:
                 source = self.info[arg]
-                if source.kind in ("stored", "immediate"):
-                    continue
                 if source.kind == "opaque":
                     require(arg)
-                elif source.kind == "anchor":
-                    row_value = source.rows is not None
-                    if source.depth == group.depth and row_value and (
-                        source.rows == group.rows
-                    ):
-                        stack.append(arg)
-                    else:
-                        require(arg)
-                elif source.depth == group.depth or self._recomputed(source):
-                    stack.append(arg)
-                else:
-                    require(arg)
+                elif source.kind in ("virtual", "anchor") and arg.serial not in known:
+                    known[arg.serial] = arg
+                    heappush(waiting, -arg.serial)
 
-    def _recomputed(self, info: Info) -> bool:
-        """Tell whether a virtual node of a smaller depth is computed again."""
-        if isinstance(info.node.op, Elementwise):
-            return info.cost <= CHEAP_COST and info.leaves <= 1
-        return len(info.node.args) == 1
+    def _computed_here(self, info: Info, group: Group) -> bool:
+        """Tell whether a group computes a value itself rather than reading it."""
+        if info.kind == "anchor":
+            return info.depth == group.depth and info.rows == group.rows
+        if info.depth == group.depth:
+            return True
+        if not isinstance(info.node.op, Elementwise) and len(info.node.args) == 1:
+            return True
+        if info.cost <= CHEAP_COST and info.leaves <= 1:
+            return True
+        # used nowhere else, it is computed once either way, and here it stays in
+        # registers
+        return info.leaves <= 2 and all(
+            user in group.nodes and not self._repeated(info.node, user)
+            for user in self.users[info.node]
+        )
+
+    def _repeated(self, node: Node, user: Node) -> bool:
+        return any(
+            user.args[a.position] is node and repeats(a, user)
+            for a in self.info[user].accesses
+        )
 
 
 def opaque_operands(node: Node, info: dict[Node, Info]) -> list[Node]:

@@ -88,9 +88,13 @@ def schedule(graph: Graph) -> Program:
     fusion = Fusion(graph)
     program = Program(graph, fusion)
 
+    codes: dict[Node, int] = {}
+
     def report(node: Node) -> int:
-        program.reports.append(node)
-        return len(program.reports)
+        if node not in codes:
+            program.reports.append(node)
+            codes[node] = len(program.reports)
+        return codes[node]
 
     depth_steps: dict[int, list[Step]] = {}
     for group in fusion.groups:

@@ -68,9 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     cache = commands.add_parser("cache", help="show or clear the compiled kernels")
-    cache.add_argument(
-        "action", nargs="?", choices=("show", "clear"), default="show"
-    )
+    cache.add_argument("action", nargs="?", choices=("show", "clear"), default="show")
     cache.set_defaults(run=_cache)
     return parser
 
@@ -107,13 +105,16 @@ def _doctor(parsed: argparse.Namespace) -> None:
 
 
 def _cache(parsed: argparse.Namespace) -> None:
-    from graphc.surfaces.kernel_cache import cache_rows, clear_cache
+    from graphc.backends.cpu.cache import cache_folder, cache_size, clear_cache
 
-    if parsed.action == "clear":
-        print(clear_cache())
+    folder = cache_folder()
+    if folder is None:
+        print("compiled kernels are not kept: the option cache_dir is off")
+    elif parsed.action == "clear":
+        print(f"{folder}: {clear_cache()} kernels deleted")
     else:
-        for name, value in cache_rows():
-            print(f"{name:<10} {value}")
+        kernels, size = cache_size()
+        print(f"{folder}: {kernels} kernels, {size / 1e6:.1f} MB")
 
 
 def load(subject: str) -> Any:

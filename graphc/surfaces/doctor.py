@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import tempfile
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 Row = tuple[str, str]
 
@@ -47,7 +49,9 @@ def version_of(package: str) -> str:
 
 
 def _versions() -> Iterable[Row]:
-    yield "graphc", version_of("graphc")
+    from graphc import __version__
+
+    yield "graphc", __version__
     yield "python", f"{platform.python_version()} ({platform.python_implementation()})"
     yield "system", platform.platform()
     for package in (*PACKAGES, *OPTIONAL):
@@ -61,8 +65,9 @@ def _processor() -> Iterable[Row]:
 
         yield "LLVM target", f"{llvm.get_host_cpu_name()} (LLVM {_llvm_version(llvm)})"
         features = llvm.get_host_cpu_features()
-        wide = [f for f in ("sse4.2", "avx2", "fma", "avx512f", "neon", "sve")]
-        yield "vector units", " ".join(f for f in wide if features.get(f)) or "none known"
+        units = ("sse4.2", "avx2", "fma", "avx512f", "neon", "sve")
+        found = [unit for unit in units if features.get(unit)]
+        yield "vector units", " ".join(found) or "none known"
     except ImportError as error:
         yield "LLVM target", f"unknown: {error}"
 
@@ -82,30 +87,25 @@ def _model_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _threads() -> Iterable[Row]:
+    from graphc.backends.cpu.pool import available_threads
     from graphc.types.config import options
 
-    yield "cores", f"{usable_cores()} usable of {os.cpu_count()}"
-    asked = options().threads
-    yield (
-        "graphc uses",
-        f"{asked or usable_cores()} ({'set by option' if asked else 'all usable cores'})",
-    )
-    yield "threading layer", "graphc's own pool (work claimed in chunks)"
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    yield "cores", f"{usable or os.cpu_count()} usable of {os.cpu_count()}"
+    chosen = "by the option threads" if options().threads else "all usable cores"
+    yield "graphc uses", f"{available_threads()} ({chosen})"
+    yield "threading layer", "graphc's own pool"
 
 
 def _blas() -> Iterable[Row]:
     import scipy
 
     found = scipy.show_config(mode="dicts")["Build Dependencies"]["blas"]
-    yield "library", f"{found.get('name', 'unknown')} {found.get('version', '')}".strip()
+    yield (
+        "library",
+        f"{found.get('name')} {found.get('version')}",
+    )
     detail = found.get("openblas configuration")
     if detail and detail != "unknown":
         yield "configuration", detail
@@ -115,9 +115,27 @@ def _blas() -> Iterable[Row]:
 
 
 def _cache() -> Iterable[Row]:
-    from graphc.surfaces.kernel_cache import cache_rows
+    from graphc.backends.cpu.cache import cache_folder, cache_size
 
-    yield from cache_rows()
+    folder = cache_folder()
+    if folder is None:
+        yield "folder", "none: compiled kernels are not kept (cache_dir is off)"
+        return
+    kernels, size = cache_size()
+    yield "folder", str(folder)
+    yield "writable", "yes" if _can_write(folder) else "no: kernels are not kept"
+    yield "kernels", f"{kernels} of {size / 1e6:.1f} MB in all"
+
+
+def _can_write(folder: Path) -> bool:
+    """Tell whether a file can be made in a folder, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _cuda() -> Iterable[Row]:

@@ -28,12 +28,18 @@ class Options:
     cache_dir : str
         GRAPHC_CACHE_DIR: where compiled kernels are kept; empty means the
         platform's user cache folder, "off" that nothing is kept.
+    change_rounding : bool
+        GRAPHC_CHANGE_ROUNDING: allow rewrites that may change the last digits of
+        results either way, such as ``(x * 0.1) * 3 -> x * 0.3``. Without it a
+        rewrite gives the same number, or a more accurate one; only the sign of a
+        zero may change (``x + 0.0 -> x``).
     """
 
     debug: int = 0
     check: bool = False
     threads: int = 0
     cache_dir: str = ""
+    change_rounding: bool = False
 
 
 _ENVIRONMENT = {
@@ -41,6 +47,7 @@ _ENVIRONMENT = {
     "check": "GRAPHC_CHECK",
     "threads": "GRAPHC_NUM_THREADS",
     "cache_dir": "GRAPHC_CACHE_DIR",
+    "change_rounding": "GRAPHC_CHANGE_ROUNDING",
 }
 
 
@@ -75,7 +82,7 @@ def config(**changes: Any) -> Iterator[Options]:
     Parameters
     ----------
     **changes
-        Fields of `Options`: debug, check, threads, cache_dir.
+        Fields of `Options`: debug, check, threads, cache_dir, change_rounding.
 
     Raises
     ------

@@ -16,13 +16,12 @@ is left to divide by zero at run time gives 0.
 
 from __future__ import annotations
 
-import ast
 import itertools
 import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Union
+from typing import Any
 
 from graphc.types.errors import ShapeError
 
@@ -216,7 +215,7 @@ class Size:
                     yield a
 
 
-SizeLike = Union[int, Size]
+SizeLike = int | Size
 
 
 def _is_size(value: object) -> bool:
@@ -386,15 +385,16 @@ def divides(a: SizeLike, b: SizeLike) -> bool:
 
 def maximum(a: SizeLike, b: SizeLike) -> SizeLike:
     """Return the larger of two sizes."""
-    return _extremum("max", a, b)
+    return extremum("max", a, b)
 
 
 def minimum(a: SizeLike, b: SizeLike) -> SizeLike:
     """Return the smaller of two sizes."""
-    return _extremum("min", a, b)
+    return extremum("min", a, b)
 
 
-def _extremum(name: str, a: SizeLike, b: SizeLike) -> SizeLike:
+def extremum(name: str, a: SizeLike, b: SizeLike) -> SizeLike:
+    """Return the "min" or "max" of two sizes."""
     if isinstance(a, int) and isinstance(b, int):
         return FUNCTIONS[name](a, b)
     difference = a - b
@@ -412,7 +412,7 @@ def _extremum(name: str, a: SizeLike, b: SizeLike) -> SizeLike:
             if isinstance(x, int):
                 x, j = j, x
             if isinstance(j, int):
-                return _extremum(name, x + shift, FUNCTIONS[name](j + shift, b))
+                return extremum(name, x + shift, FUNCTIONS[name](j + shift, b))
     return of_atom(Function(name, *sorted((a, b), key=str)))
 
 
@@ -452,7 +452,7 @@ def is_static(sizes: Iterable[SizeLike]) -> bool:
 
 
 def evaluate(
-    s: SizeLike, values: Callable[[Atom], int], memo: dict[Atom, int] | None = None
+    s: SizeLike, values: Callable[[Any], int], memo: dict[Atom, int] | None = None
 ) -> int:
     """Return the integer a size stands for, `values` giving that of each dimension."""
     if isinstance(s, int):
@@ -483,7 +483,7 @@ FUNCTIONS: dict[str, Callable[[int, int], int]] = {
 
 def substitute(
     s: SizeLike,
-    replace: Callable[[Atom], SizeLike | None],
+    replace: Callable[[Any], SizeLike | None],
     memo: dict[Atom, SizeLike] | None = None,
 ) -> SizeLike:
     """Return a size with atoms replaced; `replace` returns None to keep one."""
@@ -525,63 +525,6 @@ def dims(s: SizeLike) -> Iterator[Dim]:
                 yield atom
             elif isinstance(atom, Function):
                 stack += (atom.right, atom.left)
-
-
-def parse(text: str) -> SizeLike:
-    """Read a size such as ``"n"``, ``"2*n + 1"``, ``"n // 2"`` or ``"max(n - 1, 0)"``.
-
-    Raises
-    ------
-    ShapeError
-        If the text is not a formula of names, integers, ``+ - * // % **``, ``min``
-        and ``max``, or divides by the integer 0.
-    """
-    try:
-        return _from_ast(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        if isinstance(error, ShapeError):
-            raise
-        raise ShapeError(
-            f"size {text!r} is no formula. Write a name, an integer, or a formula "
-            'of them such as "2*n + 1".'
-        ) from None
-
-
-def _from_ast(tree: ast.expr) -> SizeLike:
-    match tree:
-        case ast.Name(id=name):
-            return dim(name)
-        case ast.Constant(value=int() as value) if not isinstance(value, bool):
-            return value
-        case ast.BinOp(
-            left=base, op=ast.Pow(), right=ast.Constant(value=int() as power)
-        ):
-            return product([_from_ast(base)] * power)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            a, b = _from_ast(left), _from_ast(right)
-            if b == 0 and isinstance(op, (ast.FloorDiv, ast.Mod)):
-                raise ShapeError(f"size {ast.unparse(tree)!r} divides by zero.")
-            return _BINARY[type(op)](a, b)
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_from_ast(operand)
-        case ast.Call(func=ast.Name(id="min" | "max" as name), args=[first, *others]):
-            out = _from_ast(first)
-            for other in others:
-                out = _extremum(name, out, _from_ast(other))
-            return out
-    raise ShapeError(
-        f"size {ast.unparse(tree)!r} is no formula of names, integers, + - * // % **, "
-        "min and max."
-    )
-
-
-_BINARY: dict[type, Callable] = {
-    ast.Add: lambda a, b: a + b,
-    ast.Sub: lambda a, b: a - b,
-    ast.Mult: lambda a, b: a * b,
-    ast.FloorDiv: floordiv,
-    ast.Mod: mod,
-}
 
 
 # ------------------------------------------------------------- equalities

@@ -10,6 +10,7 @@ import numpy as np
 from graphc.types import sizes
 from graphc.types.dtypes import as_dtype
 from graphc.types.errors import ShapeError
+from graphc.types.size_text import parse
 from graphc.types.sizes import Size, SizeLike
 
 Shape = tuple[SizeLike, ...]
@@ -49,7 +50,7 @@ def as_size(size: Any) -> SizeLike:
         If it is negative or none of these.
     """
     if isinstance(size, str):
-        size = sizes.parse(size)
+        size = parse(size)
     if isinstance(size, Size):
         return size
     try:

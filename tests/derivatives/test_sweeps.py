@@ -9,8 +9,7 @@ import graphc as cg
 from graphc.derivatives.forward import push_forward
 from graphc.derivatives.reverse import pull_back
 from graphc.graph.graph import topological_order
-from graphc.ops.arithmetic import Elementwise
-from graphc.ops.declare import REGISTRY
+from graphc.ops.declare import REGISTRY, Elementwise
 from graphc.ops.leaf import new_input
 from graphc.types.tensor_type import TensorType
 
@@ -161,9 +160,7 @@ def test_modes_are_adjoint_for_every_elementwise_op(name, evaluate):
     for i, known in enumerate(op.partials):
         dtype = "float64" if known is not None or name != "where" else "bool"
         shape = (3, 4) if i == 0 else (4,)
-        args.append(
-            new_input(f"a{i}", TensorType(shape, np.dtype(dtype)))
-        )
+        args.append(new_input(f"a{i}", TensorType(shape, np.dtype(dtype))))
     y = op(*args)
     wrt = [a for a, p in zip(args, op.partials) if p is not None]
     t = [new_input("t", a.type) for a in wrt]

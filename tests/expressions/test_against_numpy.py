@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.support.expression_values import evaluate, inputs_like
 
 import graphc as cg
 from graphc.expressions.array_api import NAMES as ARRAY_API
 from graphc.types.errors import ShapeError
+from tests.support.expression_values import evaluate, inputs_like
 
 _rng = np.random.default_rng(0)
 ARRAYS = {

@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.support.expression_values import evaluate
 
 import graphc as cg
 from graphc.types.errors import (
@@ -15,6 +14,7 @@ from graphc.types.errors import (
     ShapeError,
     TracingError,
 )
+from tests.support.expression_values import evaluate
 
 X = np.arange(3.0 * 4 * 5).reshape(3, 4, 5)
 I = np.array([[0, 2], [1, -1]])  # noqa: E741
@@ -143,7 +143,7 @@ def test_at_broadcasts_and_casts():
     x = cg.tensor("x", (3, 4), "int32")
     array = np.arange(12, dtype=np.int32).reshape(3, 4)
     expected = array.copy()
-    expected[1:] = [[[1, 2, 3, 4]]]
+    expected[1:] = np.array([[[1, 2, 3, 4]]])
     changed = x.at[1:].set([[[1.0, 2.0, 3.0, 4.0]]])
     assert changed.dtype == np.int32
     np.testing.assert_array_equal(evaluate(changed, {x: array}), expected)

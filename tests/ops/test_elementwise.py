@@ -356,7 +356,7 @@ def test_numpy_scalars_are_strong():
 
 
 def test_sizes_are_weak():
-    (dim,) = (sizes.parse("n"),)
+    dim = sizes.dim("n")
     x = input_((dim,), "float32")
     node = apply(arithmetic.divide, x, x.shape[0])
     assert node.dtype == FLOAT32

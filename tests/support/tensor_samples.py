@@ -189,7 +189,7 @@ for _label, _array, _shape, _to in (
     ("empty symbolic", real(0, 3), ("k", 3), (sizes.dim("k") * 3,)),
 ):
     _values = {"n": 4, "m": 5, "k": (_array.shape or (0,))[0]}
-    _sizes = tuple(sizes.evaluate(s, lambda atom: _values[atom.name]) for s in _to)
+    _sizes = tuple(sizes.evaluate(s, lambda atom, v=_values: v[atom.name]) for s in _to)
     add_sample(
         move.reshape_,
         _label,
@@ -301,7 +301,7 @@ for _label, _array, _shape, _starts, _to, _steps, _value in (
     ("integers", whole([1, 2]), None, (1,), (4,), (1,), 7),
 ):
     _sizes = tuple(
-        tuple(sizes.evaluate(s, lambda atom: _array.shape[0]) for s in p)
+        tuple(sizes.evaluate(s, lambda atom, x=_array: x.shape[0]) for s in p)
         for p in (_starts, _to)
     )
     add_sample(

@@ -1,5 +1,6 @@
 """The command line: every command, its messages and exit statuses."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from graphc.surfaces import doctor
 from graphc.surfaces.cli import main
+from graphc.types.config import config
 
 MODEL = """
 import graphc as cg
@@ -57,7 +59,7 @@ def test_draw_errors(subject, message, model, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("graphc draw: ")
-    assert __import__("re").search(message, captured.err)
+    assert re.search(message, captured.err)
     assert not (tmp_path / "x.svg").exists()
 
 
@@ -99,3 +101,38 @@ def test_python_dash_m():
         [sys.executable, "-m", "graphc", "doctor"], capture_output=True, text=True
     )
     assert run.returncode == 0 and "numpy" in run.stdout
+
+
+def test_cache(tmp_path, capsys):
+    with config(cache_dir=str(tmp_path)):
+        assert main(["cache"]) == 0
+        assert capsys.readouterr().out == f"{tmp_path}: 0 kernels, 0.0 MB\n"
+        (tmp_path / "ab").mkdir()
+        (tmp_path / "ab" / "abc.o").write_bytes(bytes(2_000_000))
+        assert main(["cache", "show"]) == 0
+        assert "1 kernels, 2.0 MB" in capsys.readouterr().out
+        assert main(["cache", "clear"]) == 0
+        assert "1 kernels deleted" in capsys.readouterr().out
+        assert main(["cache"]) == 0
+        assert "0 kernels" in capsys.readouterr().out
+    with config(cache_dir="off"):
+        assert main(["cache"]) == 0
+        assert "not kept" in capsys.readouterr().out
+
+
+def test_doctor_looks_at_the_cache_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for folder, said in (
+        ("new/folder", "writable         yes"),
+        ("file/below", "writable         no"),
+    ):
+        with config(cache_dir=str(tmp_path / folder)):
+            assert main(["doctor"]) == 0
+        assert said in capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_demo_needs_a_folder(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "file")]) == 1
+    assert "cannot make the folder" in capsys.readouterr().err

@@ -96,7 +96,6 @@ def test_numbers_and_sizes_are_folded_into_their_users():
         "multiply(\N{MIDDLE DOT}, 2.5)",
         "sum(axes=(0,))",
     ]
-    assert [b.title for b in draw(x * np.arange(3.0))._diagram.boxes][0] != "3"
     table = draw(cg.constant(np.arange(3.0)) + x)._diagram.boxes
     assert [b.kind for b in table].count("constant") == 1
     lone = draw(cg.constant(2.0))._diagram.boxes  # an output is never folded
@@ -133,6 +132,7 @@ def test_hostile_names(name, tmp_path):
     assert kinds == {"svg", "g", "path", "text", "title"}
     for suffix in FORMATS:
         picture.save(tmp_path / f"p{suffix}")
+    assert len(picture.text.splitlines()) == len(picture.graph) + 1
     lines = picture.dot.splitlines()
     boxes = [line for line in lines if re.match(r"  n\d+ \[", line)]
     assert len(boxes) == len(picture._diagram.boxes)
@@ -210,7 +210,7 @@ def test_notebooks_get_a_picture_and_terminals_text():
 
 
 def test_large_graphs_have_text_but_no_picture(tmp_path):
-    x = y = cg.scalar("x")
+    y = cg.scalar("x")
     for _ in range(5000):
         y = cg.sin(y)
     picture = draw(y)

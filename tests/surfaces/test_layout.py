@@ -54,9 +54,13 @@ def test_edges_go_down_from_box_to_box_and_through_none(seed):
         # Within a layer a route is a vertical line; it must pass beside the boxes.
         for (x, y0), (x1, y1) in zip(route[::2], route[1::2]):
             assert x == x1
-            for number, (l, t, r, b) in enumerate(boxes):
-                if number not in (edge.source, edge.target) and y0 < b and t < y1:
-                    assert x <= l or x >= r
+            for number, (left, top, right, bottom) in enumerate(boxes):
+                if (
+                    number not in (edge.source, edge.target)
+                    and y0 < bottom
+                    and top < y1
+                ):
+                    assert x <= left or x >= right
 
 
 def test_a_tree_is_drawn_without_crossings():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from graphc.types import sizes
 from graphc.types.errors import ShapeError
-from graphc.types.sizes import Dim, Size, dim, parse
+from graphc.types.size_text import parse
+from graphc.types.sizes import Dim, SizeLike, dim
 
 NAMES = "nmk"
 n, m, k = map(dim, NAMES)
@@ -218,7 +219,7 @@ def test_dims_are_named_once():
 
 
 def test_long_chains_stay_small():
-    size: Size = n
+    size: SizeLike = n
     for _ in range(2000):
         size = sizes.maximum(size - 1, 0)
     assert size == sizes.maximum(n - 2000, 0)

@@ -17,6 +17,7 @@ import ctypes
 import hashlib
 import sys
 import sysconfig
+import weakref
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -397,11 +398,14 @@ class NativeEntry:
         self.call: Callable[..., Any] = make(
             ctypes.byref(self._method), self._cells, None
         )
+        weakref.finalize(self, _free_workspace, self._cells).atexit = False
 
-    def __del__(self) -> None:
-        workspace = int(self._cells[WORKSPACE])
-        if workspace:
-            ctypes.CDLL(None).free(ctypes.c_void_p(workspace))
+
+def _free_workspace(cells: np.ndarray) -> None:
+    """Give back the workspace a function kept between calls."""
+    if cells[WORKSPACE]:
+        ctypes.CDLL(None).free(ctypes.c_void_p(int(cells[WORKSPACE])))
+        cells[WORKSPACE] = 0
 
 
 def native_entry(

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
+from graphc.graph.text import printable
 from graphc.ops.leaf import input_, size_value_, uniform_value
 from graphc.surfaces.draw.layout import Edge
 from graphc.types.dtypes import is_float
@@ -95,9 +96,7 @@ def diagram(
         for place, arg in enumerate(drawn, 1):
             edges.append(Edge(index[arg], len(boxes), place / (len(drawn) + 1)))
         index[node] = len(boxes)
-        boxes.append(
-            _box(node, folded, names.get(node), is_forward, notes.get(node))
-        )
+        boxes.append(_box(node, folded, names.get(node), is_forward, notes.get(node)))
     return Diagram(tuple(boxes), tuple(edges))
 
 
@@ -171,14 +170,6 @@ def _forward_nodes(graph: Graph, forward: Iterable[Node] | None) -> set[Node] | 
 
 
 # ------------------------------------------------------------------------ text
-
-
-def printable(text: str) -> str:
-    """Return text without control characters, which are written as escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii")
-        for c in text
-    )
 
 
 def shorten(text: str) -> str:

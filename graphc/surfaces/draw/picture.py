@@ -99,7 +99,7 @@ FORMATS: dict[str, Callable[[Picture], bytes]] = {
     ".svg": lambda p: p.svg.encode(),
     ".png": lambda p: p.png,
     ".dot": lambda p: p.dot.encode(),
-    ".txt": lambda p: (p.text + "\n").encode("utf-8", "backslashreplace"),
+    ".txt": lambda p: (p.text + "\n").encode(),
 }
 
 

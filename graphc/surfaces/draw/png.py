@@ -11,7 +11,7 @@ from graphc.surfaces.draw.diagram import Box
 from graphc.surfaces.draw.scene import Path, Scene
 from graphc.types.errors import DrawError, MissingPackageError
 
-SCALE = 2.0
+SCALE = 1.6
 """Pixels for each unit of the scene, of small scenes."""
 LEAST_SCALE = 0.7
 """Below this many, text is no longer readable."""
@@ -61,7 +61,7 @@ def png(scene: Scene) -> bytes:
     with warnings.catch_warnings():
         # A name may use characters that the bundled font lacks; they become boxes.
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing")
-        figure.savefig(target, format="png", dpi=dpi)
+        figure.savefig(target, format="png", dpi=dpi, pil_kwargs={"compress_level": 3})
     return target.getvalue()
 
 
@@ -104,4 +104,4 @@ def _add(axes: Any, path: Path, **style: Any) -> None:
         kinds += codes[command]
         pairs = list(zip(numbers[::2], numbers[1::2]))
         points += pairs or [(0.0, 0.0)]
-    axes.add_patch(PathPatch(MatplotlibPath(points, kinds), **style))
+    axes.add_artist(PathPatch(MatplotlibPath(points, kinds), **style))

@@ -117,15 +117,21 @@ def expm1(x: Number) -> Number:
 
 def split(x: Number) -> tuple[Number, Number]:
     """Return e, m: ``x = 2**e * m``, m from sqrt(1/2) to sqrt(2), for positive x."""
+    bits = x.format.fraction_bits
+    small = x < x.format.smallest_normal
+    e, m = split_normal(where(small, x * 2.0 ** (bits + 2), x))
+    return e - where(small, x.constant(bits + 2), 0.0), m
+
+
+def split_normal(x: Number) -> tuple[Number, Number]:
+    """As `split`, but x is not subnormal."""
     form = x.format
-    bits = form.fraction_bits
-    small = x < form.smallest_normal
-    raw = where(small, x * 2.0 ** (bits + 2), x).bits()
+    bits, raw = form.fraction_bits, x.bits()
     offset = _wrapped((form.bias << bits) - form.bits(math.sqrt(0.5)), form)
     biased = (raw + offset) >> bits
     m = (raw + (form.bias << bits) - (biased << bits)).as_float()
     e = (biased | form.bits(2.0**bits)).as_float() - (2.0**bits + form.bias)
-    return e - where(small, x.constant(bits + 2), 0.0), m
+    return e, m
 
 
 def log1p_parts(f: Number) -> tuple[Number, Number]:
@@ -240,15 +246,20 @@ def _positive_power(x: Number, y: Number) -> Number:
     return exp_of_pair(high, where(abs(high) < 800.0, low, 0.0))
 
 
+def _positive_power_of_float32(x: Number, y: Number) -> Number:
+    """Return x**y for finite float32 x > 0, by exp and log in float64."""
+    e, m = split_normal(x.cast(dtypes.float64))
+    exponent = y.cast(dtypes.float64) * log_combined(e, m - 1.0)
+    # Far beyond float32, far within float64, so that one scaling is enough.
+    t, _, r = reduce(at_least(at_most(exponent, 200.0), -200.0))
+    return ((expm1_reduced(r) + 1.0) * power_of_two(t)).cast(dtypes.float32)
+
+
 def pow(x: Number, y: Number) -> Number:
     """Return x**y with C's special cases, which are NumPy's."""
     size = abs(x)
-    if x.dtype == dtypes.float32:
-        # One logarithm in float64 has the precision that float32 asks for.
-        wide = y.cast(dtypes.float64) * log_combined_of(size.cast(dtypes.float64))
-        power = exp(wide).cast(dtypes.float32)
-    else:
-        power = _positive_power(size, y)
+    narrow = x.dtype == dtypes.float32
+    power = (_positive_power_of_float32 if narrow else _positive_power)(size, y)
     at_end = size.equals(0.0) | size.equals(math.inf)
     to_zero = size.equals(0.0) ^ (y < 0.0)
     power = where(at_end, where(to_zero, x.constant(0.0), math.inf), power)

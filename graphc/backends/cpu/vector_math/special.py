@@ -63,21 +63,27 @@ def _erfc_positive(x: Number) -> Number:
     return exp_log.exp_of_pair(-square, lacking - error, series * factor)
 
 
-def erfc(x: Number) -> Number:
-    """Return ``1 - erf(x)``, accurate where it is small."""
-    y = _erfc_positive(abs(x))
-    return where(x < 0.0, 2.0 - y, y)
+def _erf_small(x: Number) -> Number:
+    """Return erf(x) for ``|x| <= 0.75``."""
+    z = x * x
+    factor, factor_low = parts(TWO_OVER_ROOT_PI, x.format, 2)
+    slope = fma(z, polynomial(coefficients.ERF, z), factor_low)
+    return fma(x, factor, x * slope)
 
 
 def erf(x: Number) -> Number:
     """Return the error function."""
     size = abs(x)
-    z = size * size
-    factor, factor_low = parts(TWO_OVER_ROOT_PI, x.format, 2)
-    slope = fma(z, polynomial(coefficients.ERF, z), factor_low)
-    near = fma(size, factor, size * slope)
-    far = 1.0 - _erfc_positive(size)
-    return copysign(where(size > 0.75, far, near), x)
+    y = where(size > 0.75, 1.0 - _erfc_positive(size), _erf_small(size))
+    return copysign(y, x)
+
+
+def erfc(x: Number) -> Number:
+    """Return ``1 - erf(x)``, accurate where it is small."""
+    size = abs(x)
+    y = _erfc_positive(size)
+    y = where(x < 0.0, 2.0 - y, y)
+    return where(size > 0.5, y, 1.0 - _erf_small(x))
 
 
 # ----------------------------------------------------------------------- gamma
