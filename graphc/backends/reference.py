@@ -102,6 +102,30 @@ def equalities(graph: Graph) -> list[tuple[SizeLike, SizeLike, Node]]:
     return [(a, b, node) for (a, b), node in out.items()]
 
 
+def requirements(graph: Graph) -> list[tuple[SizeLike, Node]]:
+    """Return what must not be positive when a graph is called, and for which node."""
+    out: dict[SizeLike, Node] = {}
+    for node in graph.nodes:
+        for need in node.op.requirements(node):
+            if not isinstance(need, int) and not sizes.non_negative(-need):
+                out.setdefault(need, node)
+    return list(out.items())
+
+
+def check_requirements(
+    needs: Sequence[tuple[SizeLike, Node]], values: Mapping[Dim, int]
+) -> None:
+    """Raise the error of the first node whose requirement is not met."""
+    memo: dict[Any, int] = {}
+
+    def size(s: SizeLike) -> int:
+        return sizes.evaluate(s, values.__getitem__, memo)  # type: ignore[arg-type]
+
+    for need, node in needs:
+        if size(need) > 0:
+            node.op.check(node, size)
+
+
 def run(graph: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return the outputs of a graph for arrays of exactly the inputs' dtypes."""
     values = bind_sizes(graph.inputs, arrays)

@@ -7,7 +7,6 @@ from typing import Any
 
 from graphc.ops.declare import Elementwise
 
-
 _RELATIONS = {
     "StrictLessThan": "<",
     "LessThan": "<=",

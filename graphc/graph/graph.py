@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from graphc.graph.node import Node
 from graphc.graph.origin import set_inherited
 from graphc.types.errors import InternalError
 
 
-def topological_order(outputs: Iterable[Node]) -> list[Node]:
+def topological_order(
+    outputs: Iterable[Node], known: Iterable[Node] = ()
+) -> list[Node]:
     """Return every node that `outputs` need, arguments before their users.
 
     Depth first from the outputs, without recursion; linear in nodes and edges.
+    Nodes that are `known`, and what only they need, are left out.
     """
-    done: set[Node] = set()
+    done: set[Node] = set(known)
     order: list[Node] = []
     for output in outputs:
         stack = [output]
@@ -125,6 +128,24 @@ class Graph:
                     result = there if there is node else final[there]
                     _pass_name(node, result)
                     final[node] = result
+        finally:
+            set_inherited(before)
+        return Graph(self.inputs, [final[o] for o in self.outputs])
+
+    def substituted(self, replacements: Mapping[Node, Node]) -> Graph:
+        """Return the graph with nodes replaced by others of their types.
+
+        What stands in a replacement is left as it is.
+        """
+        final = dict(replacements)
+        before = set_inherited(None)
+        try:
+            for node in topological_order(self.outputs, final):
+                set_inherited(node.origin)
+                args = tuple([final[a] for a in node.args])
+                same = all(a is b for a, b in zip(args, node.args))
+                final[node] = node if same else node.op.rebuild(node, args)
+                _pass_name(node, final[node])
         finally:
             set_inherited(before)
         return Graph(self.inputs, [final[o] for o in self.outputs])

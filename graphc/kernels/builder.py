@@ -37,6 +37,7 @@ class Values:
     def __init__(self, report: Callable[[Node], int]):
         self._report = report
         self._known: dict[tuple, Any] = {}
+        self._indices = 0
 
     def _one(self, kind: Any, *fields: Any) -> Any:
         key = (kind, *(id(f) if isinstance(f, _IDENTITY) else f for f in fields))
@@ -105,7 +106,13 @@ class Values:
             number = int(value.value)
             if -extent <= number < extent:
                 return number % extent
-        return sizes.of_atom(self._one(Dynamic, value, extent, self._report(node)))
+        code = self._report(node)
+        key = (Dynamic, id(value), extent, code)
+        found = self._known.get(key)
+        if found is None:
+            self._indices += 1
+            found = self._known[key] = Dynamic(value, extent, code, self._indices)
+        return sizes.of_atom(found)
 
     def inside(self, index: SizeLike, low: SizeLike, high: SizeLike) -> Value:
         """Return ``low <= index < high``."""

@@ -8,7 +8,6 @@ that does not depend on a loop is visibly invariant in it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Union
@@ -17,9 +16,6 @@ import numpy as np
 
 from graphc.types import sizes
 from graphc.types.sizes import Atom, SizeLike
-
-
-_serial = itertools.count(1)
 
 
 class LoopVar(Atom):
@@ -46,14 +42,15 @@ class Dynamic(Atom):
     """An integer computed by the kernel, used as an index.
 
     Negative ones count from the end; one out of range is reported under `code`.
+    ``number`` is unique in a kernel: sizes are ordered by their text, which must be
+    the same whenever the kernel is.
     """
 
     __slots__ = ("value", "extent", "code", "number")
 
-    def __init__(self, value: Value, extent: SizeLike, code: int):
-        # sizes are ordered by their text, so the text is a number, not the value's
-        self.number = next(_serial)
-        super().__init__(("dynamic", self.number))
+    def __init__(self, value: Value, extent: SizeLike, code: int, number: int):
+        super().__init__(("dynamic", number))
+        self.number = number
         self.value = value
         self.extent = extent
         self.code = code

@@ -6,6 +6,7 @@ first used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from graphc.kernels.ir import (
@@ -138,7 +139,8 @@ class _Writer:
         text = str(size)
         for atom in value_atoms(size):
             if isinstance(atom, Dynamic):
-                text = text.replace(str(atom), f"index[{self._value(atom.value, depth)}]")
+                value = self._value(atom.value, depth)
+                text = re.sub(rf"\b{atom}\b", lambda _, v=value: f"index[{v}]", text)
         return text
 
 

@@ -138,6 +138,13 @@ class Op:
         function is called. Ops without symbolic sizes pass by construction.
         """
 
+    def requirements(self, node: Node) -> Sequence[SizeLike]:
+        """Return sizes that must not be positive, or else `check` raises.
+
+        They let compiled code tell that all is well without asking `check`.
+        """
+        return ()
+
     def jvp(self, node: Node, tangents: Sequence[Node | None]) -> Node | None:
         """Return the tangent of the result; None is a tangent of zero."""
         raise NotImplementedError

@@ -182,6 +182,9 @@ class Extremum(AxisReduction):
     def check(self, node: Node, size: SizeOf) -> None:
         check_elements(node, node.params[0], size)
 
+    def requirements(self, node: Node) -> Sequence[SizeLike]:
+        return [1 - node.args[0].shape[a] for a in node.params[0]]
+
     def sign_of(self, node: Node, signs: Sequence[str]) -> str:
         return signs[0]
 
@@ -267,6 +270,9 @@ class ArgReduce(Op):
 
     def check(self, node: Node, size: SizeOf) -> None:
         check_elements(node, node.params, size)
+
+    def requirements(self, node: Node) -> Sequence[SizeLike]:
+        return [1 - node.args[0].shape[node.params[0]]]
 
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         self.check(node, size)

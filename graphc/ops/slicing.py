@@ -61,6 +61,19 @@ def _outside(
     return None
 
 
+def _room_needed(
+    starts: Shape, counts: Shape, steps: Steps, extents: Shape
+) -> list[SizeLike]:
+    """Return sizes that are positive where ``start + i*step`` leaves its extent."""
+    out: list[SizeLike] = []
+    for start, count, step, extent in zip(starts, counts, steps, extents):
+        some = sizes.minimum(count, 1)
+        last = start + (count - 1) * step
+        for over in (-start, -last, start + 1 - extent, last + 1 - extent):
+            out.append(over * some)
+    return out
+
+
 def _python_slices(
     starts: Shape, counts: Shape, steps: Steps, size: SizeOf
 ) -> tuple[slice, ...]:
@@ -110,6 +123,9 @@ class Slice(Move):
                 f"{size(node.args[0].shape[axis])}, the index {size(starts[axis])}"
                 f"{made_at(node.origin)}."
             )
+
+    def requirements(self, node: Node) -> Sequence[SizeLike]:
+        return _room_needed(*node.params, node.args[0].shape)
 
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         self.check(node, size)
@@ -271,6 +287,10 @@ class Pad(Move):
                 f"{text} The sizes are {size(node.args[0].shape[axis])} and "
                 f"{size(shape[axis])}{made_at(node.origin)}."
             )
+
+    def requirements(self, node: Node) -> Sequence[SizeLike]:
+        starts, shape, steps, _ = node.params
+        return _room_needed(starts, node.args[0].shape, steps, shape)
 
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         self.check(node, size)

@@ -11,7 +11,7 @@ import numpy as np
 from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
 from graphc.ops import elementwise as el
-from graphc.ops import logic, powers
+from graphc.ops import logic, powers, rounding
 from graphc.ops.leaf import uniform_value
 from graphc.passes.patterns import (
     as_typed,
@@ -183,7 +183,7 @@ def negative_of_scaled(node: Node) -> Node | None:
     return None
 
 
-EVEN = (powers.square, ar.absolute, el.cos, el.cosh, powers.integer_power_)
+EVEN = (powers.square, rounding.absolute, el.cos, el.cosh, powers.integer_power_)
 
 
 @rules.on(*EVEN)
@@ -192,12 +192,12 @@ def even_function(node: Node) -> Node | None:
     if node.op is powers.integer_power_ and node.params[0] % 2:
         return None
     match node.args:
-        case (Node(ar.negative | ar.absolute, (x,)),) if is_float(x.dtype):
+        case (Node(ar.negative | rounding.absolute, (x,)),) if is_float(x.dtype):
             return node.op(x, params=node.params)
     return None
 
 
-@rules.on(ar.absolute, changes_zero_sign=True)
+@rules.on(rounding.absolute, changes_zero_sign=True)
 def absolute_of_not_negative(node: Node) -> Node | None:
     """abs(x) -> x, where x is an exp, square, sqrt or the like."""
     (x,) = node.args

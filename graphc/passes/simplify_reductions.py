@@ -31,16 +31,19 @@ from graphc.passes.patterns import (
 )
 from graphc.passes.rewrite import RuleSet
 from graphc.types import sizes
+from graphc.types.dtypes import is_float
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
 rules = RuleSet()
 
+INT64 = np.dtype(np.int64)
+
 
 # ------------------------------------------------------------------------- axes
 
 
-@rules.on(AxisReduction)
+@rules.on(AxisReduction, changes_zero_sign=True)
 def reduce_ones(node: Node) -> Node | None:
     """sum(x) -> reshape(x), over axes of size 1 or none; and so other reductions."""
     (x,), (axes,) = node.args, node.params
@@ -145,6 +148,8 @@ def sum_of_repeated(node: Node) -> Node | None:
     count = sizes.product(wide.shape[a] for a in repeated)
     if count == 0:
         return uniform(0, node)
+    if not isinstance(count, int) and not is_float(node.dtype) and node.dtype != INT64:
+        return None  # the count may not fit
     times = ar.multiply if isinstance(count, int) else ar.absolute_zero_multiply
     once = _reduced(node, x, rest, repeated)
     return stretch(times(once, _count(count, node)), node.shape)

@@ -75,6 +75,7 @@ class Function:
             n.name: i for i, n in enumerate(graph.inputs) if not self._nested and n.name
         }
         self._equalities = reference.equalities(original)
+        self._requirements = reference.requirements(original)
         self._dims = _dims(original)
         self._executable: Any = None
         self._native: Any = None
@@ -83,7 +84,9 @@ class Function:
         if backend == "cpu":
             from graphc.backends.cpu.executable import Executable
 
-            self._executable = Executable(graph, self._dims, self._equalities)
+            self._executable = Executable(
+                graph, self._dims, self._equalities, self._requirements
+            )
             entry = self._executable.entry
             self._native = None if entry is None else entry.call
 
@@ -99,6 +102,7 @@ class Function:
         arrays = [as_input(n, a) for n, a in zip(self.graph.inputs, leaves)]
         values = reference.bind_sizes(self.graph.inputs, arrays)
         reference.check_equalities(self._equalities, values)
+        reference.check_requirements(self._requirements, values)
         if self._executable is None:
             results = reference.interpret(
                 self.graph, dict(zip(self.graph.inputs, arrays)), values

@@ -153,7 +153,7 @@ class Fusion:
         for access in info.accesses:
             arg = node.args[access.position]
             source = self.info[arg]
-            arrived.append((source, self._rows_stay(source, access)))
+            arrived.append((source, self._rows_stay(source, access, node)))
             depth = self._depth_of(source, access, node)
             info.depth = max(info.depth, depth)
             if arg not in seen:
@@ -170,7 +170,7 @@ class Fusion:
         if source.kind == "opaque":
             return source.depth + 1
         if source.rows is not None or source.kind == "anchor":
-            if not self._rows_stay(source, access):
+            if not self._rows_stay(source, access, node):
                 return source.depth + 1
             return source.depth
         if source.cost > CHEAP_COST and repeats(access, node):
@@ -178,9 +178,17 @@ class Fusion:
         return source.depth
 
     @staticmethod
-    def _rows_stay(source: Info, access: Access) -> bool:
-        """Tell whether a row program's value is read at the reader's own row."""
-        return source.rows is not None and rows_kept(access.index, len(source.rows))
+    def _rows_stay(source: Info, access: Access, node: Node) -> bool:
+        """Tell whether a row program's value is read at the reader's own row.
+
+        The reader must have all the rows: a slice of the first few has not.
+        """
+        rows = source.rows
+        return (
+            rows is not None
+            and node.shape[: len(rows)] == rows
+            and rows_kept(access.index, len(rows))
+        )
 
     def _leaves(self, source: Info, access: Access, node: Node) -> int:
         if source.kind == "immediate" or source.node.ndim == 0:

@@ -102,7 +102,7 @@ def _joint_stride(strides: tuple[SizeLike, ...], shape: tuple) -> SizeLike | Non
 
 def negative(s: SizeLike) -> bool:
     """Tell whether a stride may be negative."""
-    return s < 0 if isinstance(s, int) else not sizes._non_negative(s)
+    return s < 0 if isinstance(s, int) else not sizes.non_negative(s)
 
 
 def linear(flat: SizeLike, count: int) -> tuple[SizeLike, tuple[SizeLike, ...] | None]:

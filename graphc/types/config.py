@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -68,11 +68,24 @@ def _from_environment() -> Options:
 
 
 _current = _from_environment()
+_listeners: list[Callable[[], object]] = []
 
 
 def options() -> Options:
     """Return the options in force."""
     return _current
+
+
+def on_change(listener: Callable[[], object]) -> None:
+    """Have a function called whenever an option changes: for what keeps state."""
+    _listeners.append(listener)
+
+
+def _set(new: Options) -> None:
+    global _current
+    _current = new
+    for listener in _listeners:
+        listener()
 
 
 @contextmanager
@@ -94,14 +107,13 @@ def config(**changes: Any) -> Iterator[Options]:
     >>> with config(check=True):
     ...     pass
     """
-    global _current
     known = [f.name for f in fields(Options)]
     for name in changes:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}.")
     before = _current
-    _current = replace(before, **changes)
+    _set(replace(before, **changes))
     try:
         yield _current
     finally:
-        _current = before
+        _set(before)

@@ -280,7 +280,7 @@ def floordiv(a: SizeLike, b: SizeLike) -> SizeLike:
     if inner is not None and (
         _positive(inner.right) and _positive(b)
         if shift
-        else _non_negative(inner.right) and _non_negative(b)
+        else non_negative(inner.right) and non_negative(b)
     ):
         # floor((floor(x / y) + k) / b) == floor((x + k*y) / (y*b)) for y, b > 0
         return floordiv(inner.left + inner.right * shift, inner.right * b)
@@ -398,9 +398,9 @@ def extremum(name: str, a: SizeLike, b: SizeLike) -> SizeLike:
     if isinstance(a, int) and isinstance(b, int):
         return FUNCTIONS[name](a, b)
     difference = a - b
-    if _non_negative(difference):
+    if non_negative(difference):
         return a if name == "max" else b
-    if _non_negative(-difference):
+    if non_negative(-difference):
         return b if name == "max" else a
     if isinstance(a, int):
         a, b = b, a
@@ -420,7 +420,7 @@ def _positive(s: SizeLike) -> bool:
     return isinstance(s, int) and s > 0
 
 
-def _non_negative(s: SizeLike) -> bool:
+def non_negative(s: SizeLike) -> bool:
     """Tell whether a size is surely >= 0 (dimensions are)."""
     for monomial, c in _terms(s):
         if c < 0:
@@ -434,10 +434,10 @@ def _non_negative(s: SizeLike) -> bool:
 
 
 _NON_NEGATIVE: dict[str, Callable[[SizeLike, SizeLike], bool]] = {
-    "//": lambda a, b: _non_negative(a) and _non_negative(b),
-    "%": lambda a, b: _non_negative(b),
-    "min": lambda a, b: _non_negative(a) and _non_negative(b),
-    "max": lambda a, b: _non_negative(a) or _non_negative(b),
+    "//": lambda a, b: non_negative(a) and non_negative(b),
+    "%": lambda a, b: non_negative(b),
+    "min": lambda a, b: non_negative(a) and non_negative(b),
+    "max": lambda a, b: non_negative(a) or non_negative(b),
 }
 
 

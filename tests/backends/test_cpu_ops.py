@@ -45,6 +45,8 @@ def test_elementwise_ops_of_a_dtype(name):
         if op.name not in DOMAINS or not _taken(op, dtype):
             continue
         for params in params_of(op):
+            if op.name == "integer_power" and params[0] < 0 and dtype.kind != "f":
+                continue  # refused when the expression is made
             args = [
                 new_input(f"{op.name}{i}", tensor_type(("n",), d))
                 for i, d in enumerate(_dtypes(op, dtype))

@@ -27,19 +27,18 @@ def wide(n):
     return x, y
 
 
-@pytest.mark.parametrize("mode", ["reverse", "forward"])
 @pytest.mark.parametrize("build", [chain, wide])
-def test_nodes_of_derivatives_are_linear(build, mode):
+def test_nodes_of_derivatives_are_linear(build):
     """And releasing 100,000 nested nodes does not exhaust the interpreter's stack."""
     counts = []
     for n in (10_000, 100_000):
         x, y = build(n)
-        dy = cg.grad(y, x) if mode == "reverse" else cg.jvp(y, x, 1.0)
-        counts.append(len(topological_order([dy])))
-        del x, y, dy
+        dx, dy = cg.grad(y, x), cg.jvp(y, x, 1.0)
+        counts.append(np.array([len(topological_order([d])) for d in (dx, dy)]))
+        del x, y, dx, dy
         gc.collect()
-    assert 9.9 < counts[1] / counts[0] < 10.1
-    assert counts[1] <= 300_000
+    np.testing.assert_allclose(counts[1] / counts[0], 10, rtol=0.01)
+    assert max(counts[1]) <= 300_000
 
 
 @pytest.mark.parametrize("build", [chain, wide])

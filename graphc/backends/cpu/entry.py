@@ -69,6 +69,7 @@ class EntryPrinter(SizePrinter):
         frame: Frame,
         driver: str,
         equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
+        requirements: Sequence[tuple[SizeLike, Node]],
     ):
         super().__init__()
         self.program = program
@@ -83,6 +84,8 @@ class EntryPrinter(SizePrinter):
         self._arguments(graph.inputs)
         for a, b, _ in equalities:
             self._require_equal(self._number(a), self._number(b))
+        for need, _ in requirements:
+            self._branch(self._emit(f"icmp sle i64 {self._number(need).text}, 0"))
         self._outputs(graph.outputs)
         self._run(driver, graph.outputs)
         self.lines.append("fail:")
@@ -413,6 +416,7 @@ def native_entry(
     frame: Frame,
     driver: str,
     equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
+    requirements: Sequence[tuple[SizeLike, Node]],
 ) -> EntryPrinter | None:
     """Return the printed entry, None where only the checks in Python can serve.
 
@@ -427,7 +431,7 @@ def native_entry(
         or not program.graph.outputs
     ):
         return None
-    return EntryPrinter(program, frame, driver, equalities)
+    return EntryPrinter(program, frame, driver, equalities, requirements)
 
 
 @lru_cache(maxsize=1)

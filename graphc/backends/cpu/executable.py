@@ -52,6 +52,7 @@ class Executable:
         graph: Graph,
         dims: Sequence[Dim],
         equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
+        requirements: Sequence[tuple[SizeLike, Node]],
     ):
         self.program: Program = schedule(graph)
         self.frame = Frame(self.program, dims)
@@ -69,7 +70,9 @@ class Executable:
         self.address = _ensure_loaded(self.driver.name, self.driver.text)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.entry: NativeEntry | None = None
-        printed = native_entry(self.program, self.frame, self.driver.name, equalities)
+        printed = native_entry(
+            self.program, self.frame, self.driver.name, equalities, requirements
+        )
         if printed is not None:
             address = _ensure_loaded(printed.name, printed.text)
             self.entry = NativeEntry(printed, address, self._pool.address)

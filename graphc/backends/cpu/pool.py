@@ -22,7 +22,7 @@ import threading
 import numpy as np
 
 from graphc.backends.cpu import jit
-from graphc.types.config import options
+from graphc.types.config import on_change, options
 
 # Words of the shared state, in units of 8 bytes; what different threads write lies
 # on different cache lines.
@@ -330,5 +330,6 @@ def pool() -> Pool:
                 _pool = Pool(launcher, worker)
                 if hasattr(os, "register_at_fork"):
                     os.register_at_fork(after_in_child=_pool.reset)
+                on_change(pool)
     _pool.use(available_threads())
     return _pool

@@ -68,9 +68,10 @@ def cosh(x: Number) -> Number:
 
 
 def tanh(x: Number) -> Number:
-    """Return the hyperbolic tangent, by exp(2x) - 1."""
+    """Return the hyperbolic tangent, ``y / (y + 2)`` with ``y = exp(2|x|) - 1``."""
     size = abs(x)
-    t, _, r = exp_log.reduce(at_most(size + size, 20.0 if x.format.name == "float32" else 40.0))
+    top = 20.0 if x.format.name == "float32" else 40.0
+    t, _, r = exp_log.reduce(at_most(size + size, top))
     power = exp_log.power_of_two(t)
     y = fma(power, exp_log.expm1_reduced(r), power - 1.0)
     return copysign(y / (y + 2.0), x)

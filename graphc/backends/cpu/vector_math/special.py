@@ -146,7 +146,10 @@ def gammaln(x: Number) -> Number:
     positive = _gammaln_positive(where(negative, size + 1.0, x))
     # gamma(x) * gamma(1 - x) = pi / sin(pi*x)
     sine = abs(trigonometric.sin_of_parts(*_reduce_by_pi(size)))
-    reflected = (float(LN_PI) - exp_log.log(sine)) - positive
+    # Where pi*x would lose bits of a subnormal x, the sine is pi*x itself.
+    tiny = size < 2.0**-60
+    offset = where(tiny, x.constant(0.0), float(LN_PI))
+    reflected = (offset - exp_log.log(where(tiny, size, sine))) - positive
     pole = (x <= 0.0) & x.apply("floor").equals(x)
     y = where(negative, reflected, positive)
     y = where(pole | size.equals(math.inf), math.inf, y)

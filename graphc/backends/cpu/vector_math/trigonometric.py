@@ -1,7 +1,7 @@
 """Sine, cosine, tangent and the inverse functions.
 
-Arguments up to 2**17 (float32) or 2**20 (float64) are reduced by multiples of pi/2
-in three exact or once rounded steps (Cody and Waite); larger ones, which are rare,
+Arguments up to 2**17 (float32) or 2**20 (float64) are reduced by multiples of pi/2,
+given in three parts (Cody and Waite), with one rounding; larger ones, which are rare,
 leave the vector code for `huge_arguments`.
 """
 
@@ -37,9 +37,7 @@ def reduce(x: Number) -> tuple[Number, Number, Number]:
     first, second, third = parts(PI / 2, x.format, 3)
     # Exact: both terms are multiples of the last place of `first`.
     r = fma(n, -first, x)
-    high = fma(n, -second, r)
-    low = fma(n, -second, r - high)
-    return t.bits(), high, fma(n, -third, low)
+    return t.bits(), fma(n, -second, r), n * -third
 
 
 def sin_reduced(r: Number, low: Number) -> Number:
