@@ -11,6 +11,8 @@ from typing import Any
 
 from graphc.expressions.creation import one_hot
 from graphc.expressions.elementwise import FUNCTIONS as elementwise
+from graphc.expressions.indexing import take_along_axis
+from graphc.expressions.manipulation import expand_dims, squeeze
 from graphc.expressions.operands import as_expression
 from graphc.expressions.reductions import Axes, mean, var
 from graphc.expressions.reductions import max as max_over
@@ -267,14 +269,13 @@ def softmax_cross_entropy(logits: Any, labels: Any, /, axis: int = -1) -> Node:
     """
     logits = _floats(logits, "softmax_cross_entropy")
     labels = as_expression(labels, what="softmax_cross_entropy")
-    logs = log_softmax(logits, axis)
     if labels.ndim == logits.ndim:
-        return -sum_over(labels * logs, axis)
+        return -sum_over(labels * log_softmax(logits, axis), axis)
     if labels.dtype.kind not in "iu":
         raise dtype_error(
             "softmax_cross_entropy",
             [logits, labels],
             "labels with one axis less name classes and must be integers.",
         )
-    chosen = one_hot(labels, logits.shape[axis], dtype="bool", axis=axis)
-    return -sum_over(where(chosen, logs, 0), axis)
+    chosen = take_along_axis(logits, expand_dims(labels, axis), axis)
+    return logsumexp(logits, axis) - squeeze(chosen, axis)

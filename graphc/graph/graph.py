@@ -95,42 +95,17 @@ class Graph:
         Depth first without recursion, in the order of `nodes`; linear in nodes,
         edges and replacements.
         """
-        final: dict[Node, Node] = {}
-        turned: dict[Node, Node] = {}  # replaced by a node that is not final yet
-        seen = replaced = 0
+        rewriting = _Rewriting(rule)
         before = set_inherited(None)
         try:
-            for output in self.outputs:
-                stack = [output]
-                while stack:
-                    node = stack[-1]
-                    if node in final:
-                        stack.pop()
-                        continue
-                    there = turned.pop(node, None)
-                    if there is None:
-                        waiting = [a for a in node.args if a not in final]
-                        if waiting:
-                            stack.extend(reversed(waiting))
-                            continue
-                        seen += 1
-                        set_inherited(node.origin)
-                        there = _replacement(node, final, rule)
-                        if there is not node and there not in final:
-                            replaced += 1
-                            _check_ends(node, there, turned, replaced, seen)
-                            turned[node] = there
-                            stack.append(there)
-                            continue
-                    elif there not in final:
-                        raise _endless(node, there)
-                    stack.pop()
-                    result = there if there is node else final[there]
-                    _pass_name(node, result)
-                    final[node] = result
+            for node in self.nodes:
+                rewriting.settle(node)
         finally:
             set_inherited(before)
-        return Graph(self.inputs, [final[o] for o in self.outputs])
+        outputs = [rewriting.final[o] for o in self.outputs]
+        if all(a is b for a, b in zip(outputs, self.outputs)):
+            return self
+        return Graph(self.inputs, outputs)
 
     def substituted(self, replacements: Mapping[Node, Node]) -> Graph:
         """Return the graph with nodes replaced by others of their types.
@@ -145,7 +120,6 @@ class Graph:
                 args = tuple([final[a] for a in node.args])
                 same = all(a is b for a, b in zip(args, node.args))
                 final[node] = node if same else node.op.rebuild(node, args)
-                _pass_name(node, final[node])
         finally:
             set_inherited(before)
         return Graph(self.inputs, [final[o] for o in self.outputs])
@@ -163,37 +137,82 @@ class Graph:
 
 
 _GROWTH = 100
-"""Replacements for each node beyond which a rule is taken to have no end."""
 
 
-def _replacement(
-    node: Node, final: dict[Node, Node], rule: Callable[[Node], Node | None]
-) -> Node:
-    """Return `node` on its final arguments, or else what `rule` makes of it."""
-    args = tuple([final[a] for a in node.args])
-    for old, new in zip(node.args, args):
-        if old is not new:
-            return node.op.rebuild(node, args)
-    there = rule(node)
-    return node if there is None else there
+class _Rewriting:
+    """The state of `Graph.rewritten`.
+
+    Attributes
+    ----------
+    final : dict of Node to Node
+        What a node has become. The values are final themselves.
+    """
+
+    def __init__(self, rule: Callable[[Node], Node | None]):
+        self.rule = rule
+        self.final: dict[Node, Node] = {}
+        self._replaced = 0
+
+    def settle(self, node: Node) -> None:
+        """Make a node final, given that its arguments are."""
+        final = self.final
+        if node in final:
+            return
+        set_inherited(node.origin)
+        there = self._replacement(node)
+        if there is node:
+            final[node] = node
+        else:
+            self._settle_replaced(node, there)
+
+    def _replacement(self, node: Node) -> Node:
+        """Return `node` on its final arguments, or else what the rule makes of it."""
+        final = self.final
+        for a in node.args:
+            if final[a] is not a:
+                return node.op.rebuild(node, tuple([final[a] for a in node.args]))
+        there = self.rule(node)
+        return node if there is None else there
+
+    def _settle_replaced(self, node: Node, there: Node) -> None:
+        """Make `there` final, all that is new under it, and then `node`."""
+        final = self.final
+        turned = {node: there}  # replaced by a node that is not final yet
+        stack = [node, there]
+        while stack:
+            node = stack[-1]
+            if node in final:
+                stack.pop()
+                continue
+            result = turned.get(node)
+            if result is None:
+                waiting = [a for a in node.args if a not in final]
+                if waiting:
+                    if any(a in turned for a in waiting):
+                        raise _endless(node)
+                    stack.extend(reversed(waiting))
+                    continue
+                result = self._replacement(node)
+                if result is not node and result not in final:
+                    self._replaced += 1
+                    if result in turned or self._replaced > self._most():
+                        raise _endless(node)
+                    turned[node] = result
+                    stack.append(result)
+                    continue
+            stack.pop()
+            result = node if result is node else final[result]
+            if node.name and result.name is None and not result.op.is_constant:
+                result.name = node.name
+            final[node] = result
+
+    def _most(self) -> int:
+        """Return the replacements beyond which a rule is taken to have no end."""
+        return _GROWTH * (len(self.final) + _GROWTH)
 
 
-def _check_ends(
-    node: Node, there: Node, turned: dict[Node, Node], replaced: int, seen: int
-) -> None:
-    if there in turned or replaced > _GROWTH * (seen + _GROWTH):
-        raise _endless(node, there)
-
-
-def _endless(node: Node, there: Node) -> InternalError:
+def _endless(node: Node) -> InternalError:
     return InternalError(
-        f"rewriting does not end: {node.op.name} {node.type} becomes "
-        f"{there.op.name} {there.type}, and that the former again. This is a defect "
-        "of graphc; please report it with the expression that shows it."
+        f"rewriting does not end: {node.op.name} {node.type} becomes itself again. This "
+        "is a defect of graphc; please report it with the expression that shows it."
     )
-
-
-def _pass_name(node: Node, result: Node) -> None:
-    """Let a node that replaces another have its name, unless it has one."""
-    if node.name and result.name is None and not result.op.is_constant:
-        result.name = node.name

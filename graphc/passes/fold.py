@@ -15,6 +15,7 @@ from graphc.ops.leaf import (
     Frozen,
     constant,
     constant_,
+    full_,
     iota,
     iota_,
     size_value,
@@ -30,6 +31,8 @@ from graphc.types.sizes import is_static
 MAX_ELEMENTS = 4096
 """Results of more elements are folded only if an argument has as many."""
 MAX_FLOPS = 10**7
+
+_FOLDED = frozenset((constant_, full_, iota_))
 
 rules = RuleSet()
 
@@ -73,7 +76,12 @@ def fold_arrays(node: Node) -> Node | None:
 
     Arrays of one number and ranges stay formulas where no array is among them.
     """
-    if not any(x.op is constant_ for x in node.args):
+    arrays = False
+    for x in node.args:
+        if x.op not in _FOLDED:
+            return None
+        arrays |= x.op is constant_
+    if not arrays:
         return None
     if all(number(x) is not None for x in node.args) and node.size != 1:
         return None
@@ -83,8 +91,6 @@ def fold_arrays(node: Node) -> Node | None:
             return None
         if x.op is constant_:
             largest = max(largest, x.params[0].array.size)
-        elif number(x) is None and x.op is not iota_:
-            return None
     sizes = (node.size, *(x.size for x in node.args))
     if not is_static((*sizes, *node.shape)) or max(sizes) > largest:  # type: ignore[type-var]
         return None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
-from graphc.ops.leaf import constant, full, uniform_value
+from graphc.ops.leaf import constant, constant_, full, full_, uniform_value
 from graphc.ops.move import broadcast_, broadcast_to, reshape, reshape_
 from graphc.types import sizes
 from graphc.types.dtypes import is_float
@@ -61,24 +61,27 @@ def as_typed(x: Node, node: Node) -> Node | None:
     return stretch(x, node.shape) if x.dtype == node.dtype else None
 
 
+LOOSE = frozenset((broadcast_, reshape_, full_, constant_))
+"""The ops that `loose` looks at."""
+
+
 def loose(x: Node) -> Node:
     """Return the smaller node that broadcasts to what `x` is.
 
     Broadcasts and added leading axes of size 1 are taken off, and an array of one
     value is its number.
     """
-    while True:
-        if x.ndim:
-            value = uniform_value(x)
-            if value is not None:
-                return constant(value)
-        match x:
-            case Node(op, (inner,)) if op is broadcast_:
-                x = inner
-            case Node(op, (inner,)) if op is reshape_ and _adds_leading_ones(inner, x):
-                x = inner
-            case _:
-                return x
+    while x.op in LOOSE and x.ndim:
+        value = uniform_value(x)
+        if value is not None:
+            return constant(value)
+        if not x.args:
+            return x
+        (inner,) = x.args
+        if x.op is reshape_ and not _adds_leading_ones(inner, x):
+            return x
+        x = inner
+    return x
 
 
 def _adds_leading_ones(inner: Node, outer: Node) -> bool:

@@ -22,6 +22,7 @@ from graphc.ops.slicing import (
     slice_op,
 )
 from graphc.passes.patterns import (
+    LOOSE,
     axes_beside_ones,
     loose,
     number,
@@ -42,6 +43,8 @@ rules = RuleSet()
 @rules.on(Elementwise)
 def function_of_broadcast(node: Node) -> Node | None:
     """f(broadcast(x), y) -> broadcast(f(x, y)); no broadcast if f does it itself."""
+    if not any(x.op in LOOSE for x in node.args):
+        return None
     args = [loose(x) for x in node.args]
     if all(a is b for a, b in zip(args, node.args)):
         return None

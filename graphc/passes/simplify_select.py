@@ -73,13 +73,13 @@ def where_of_truths(node: Node) -> Node | None:
 @rules.on(Elementwise)
 def function_of_choice(node: Node) -> Node | None:
     """f(where(m, a, b), c) -> where(m, f(a, c), f(b, c)), for constants a, b, c."""
-    place = None
-    for position, x in enumerate(node.args):
-        if number(x) is None:
-            if place is not None:
-                return None
-            place = position
-    if place is None or node.op is ar.where:
+    if node.op is ar.where:
+        return None
+    places = [p for p, x in enumerate(node.args) if x.op is ar.where]
+    if len(places) != 1:
+        return None
+    (place,) = places
+    if any(number(x) is None for p, x in enumerate(node.args) if p != place):
         return None
     match node.args[place]:
         case Node(ar.where, (m, yes, no)) if not (
@@ -116,6 +116,20 @@ def compare_with_itself(node: Node) -> Node | None:
         return uniform(outcome, node)
     missing = logic.isnan(x)
     return logic.logical_not(missing) if outcome else missing
+
+
+LOGICAL = {
+    logic.bitwise_and: logic.logical_and,
+    logic.bitwise_or: logic.logical_or,
+    logic.bitwise_xor: logic.logical_xor,
+    logic.bitwise_invert: logic.logical_not,
+}
+
+
+@rules.on(*LOGICAL)
+def bits_of_booleans(node: Node) -> Node | None:
+    """m & n -> logical_and(m, n), of booleans; and so or, xor, not."""
+    return LOGICAL[node.op](*node.args) if node.dtype.kind == "b" else None
 
 
 @rules.on(logic.logical_not)

@@ -100,6 +100,11 @@ class Function:
                 return result if self._bare else self._pack(result)
         leaves = self._leaves(args, named)
         arrays = [as_input(n, a) for n, a in zip(self.graph.inputs, leaves)]
+        if self._native is not None and out is None:
+            # now that every argument is an array as it should be
+            result = self._native(*arrays)
+            if result is not NotImplemented:
+                return result if self._bare else self._pack(result)
         values = reference.bind_sizes(self.graph.inputs, arrays)
         reference.check_equalities(self._equalities, values)
         reference.check_requirements(self._requirements, values)

@@ -146,13 +146,12 @@ class Evaluation:
         row = self.rowed.get(node)
         if row is not None and row[1] < self.stage and self._own_row(index):
             return self._load_row(node, row[0], index)
-        if node not in self.computed:
-            value = uniform_value(node)
-            if value is not None:
-                return self.k.constant(value, node.dtype)
-            if self._in_memory(node):
-                offset = row_major(index, node.shape)
-                return self.k.load(self.node_buffer(node), offset, 0)
+        value = uniform_value(node)
+        if value is not None:
+            return self.k.constant(value, node.dtype)
+        if node not in self.computed and self._in_memory(node):
+            offset = row_major(index, node.shape)
+            return self.k.load(self.node_buffer(node), offset, 0)
         if isinstance(node.op, Elementwise):
             keys = [(a, broadcast_index(index, a)) for a in node.args]
             for key in keys:

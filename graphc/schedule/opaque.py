@@ -1,4 +1,4 @@
-"""Kernels of ops that fuse with nothing: scans, arg-reductions and scatters."""
+"""Kernels of ops that fuse with nothing: scans, arg-reductions, scatters, products."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from graphc.kernels.ir import (
     Start,
     Statement,
     Store,
+    Update,
 )
 from graphc.ops.contract import MatMul
 from graphc.ops.declare import Index
 from graphc.ops.index import Scatter
 from graphc.ops.reduce import ArgReduce, max_, min_
 from graphc.ops.scan import Scan
-from graphc.schedule.access import row_major
+from graphc.schedule.access import broadcast_index, row_major
 from graphc.schedule.evaluate import Evaluation, KernelCall
 from graphc.schedule.fusion import Fusion
 from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
 from graphc.schedule.product import ProductCall, lower_product
 from graphc.types import sizes
+from graphc.types.dtypes import is_float
 from graphc.types.errors import CompileError, made_at
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
@@ -44,7 +46,7 @@ def lower_opaque(
     CompileError
         If the op has no kernel on this backend.
     """
-    if isinstance(node.op, MatMul):
+    if isinstance(node.op, MatMul) and is_float(node.dtype):
         return [lower_product(fusion, node)]
     for kind, lower in _KINDS:
         if isinstance(node.op, kind):
@@ -112,6 +114,22 @@ def _arg_reduce(fusion: Fusion, node: Node, report: Report) -> KernelCall:
     return e.finish([Start(best), Start(where), loop, store], x.size)
 
 
+def _exact_product(fusion: Fusion, node: Node, report: Report) -> KernelCall:
+    """A matrix product of integers or booleans, which BLAS does not have."""
+    e = _Serial(fusion, node, node.shape, report)
+    out = e.node_buffer(node, True)
+    a, b = node.args
+    v = e.variable("k")
+    inner: SizeLike = sizes.of_atom(v)
+    *batch, row, column = e.row_index
+    total = Accumulator(1, node.dtype, "add", 0)
+    left = e.value(a, broadcast_index((*batch, row, inner), a))
+    right = e.value(b, broadcast_index((*batch, inner, column), b))
+    loop = Loop(v, a.shape[-1], [Update(total, e.k("mul", left, right))])
+    store = Store(out, row_major(e.row_index, node.shape), total)
+    return e.finish([Start(total), loop, store], node.op.flops(node))
+
+
 def _scatter(fusion: Fusion, node: Node, report: Report) -> KernelCall:
     """Copy the base, then combine the updates one after another: the order is fixed."""
     e = _Serial(fusion, node, (), report)
@@ -125,7 +143,9 @@ def _scatter(fusion: Fusion, node: Node, report: Report) -> KernelCall:
     instruction = "add" if node.op.combine == "add" else None
     value = e.value(updates, index)
     put = Store(out, row_major(target, node.shape), value, instruction)
-    second = _nest(variables, updates.shape, [put])
+    # into a base without elements nothing is stored, but indices are checked
+    some = Loop(e.variable("some"), sizes.minimum(1, base.size), [put])
+    second = _nest(variables, updates.shape, [put if some.extent == 1 else some])
     return e.finish([*first, *second], 1)
 
 
@@ -149,4 +169,9 @@ def _nest(
     return body
 
 
-_KINDS = ((Scan, _scan), (ArgReduce, _arg_reduce), (Scatter, _scatter))
+_KINDS = (
+    (Scan, _scan),
+    (ArgReduce, _arg_reduce),
+    (Scatter, _scatter),
+    (MatMul, _exact_product),
+)

@@ -24,8 +24,11 @@ class MatrixView(NamedTuple):
     Attributes
     ----------
     source : Node
-    offset, batch : SizeLike
-        Elements before the first matrix, and from one matrix to the next.
+    offset : SizeLike
+        Elements before the first matrix.
+    batch : tuple of SizeLike
+        Elements from one matrix to the next along each batch axis of the product; 0
+        where the matrix is the same for all.
     rows, columns : SizeLike
         Elements from one row to the next, and from one column to the next; one of
         them is 1.
@@ -33,7 +36,7 @@ class MatrixView(NamedTuple):
 
     source: Node
     offset: SizeLike
-    batch: SizeLike
+    batch: tuple[SizeLike, ...]
     rows: SizeLike
     columns: SizeLike
 
@@ -81,23 +84,12 @@ def _view(
         columns = 1
     if shape[0] == 1 and columns != 1:
         rows = 1
-    batch = _joint_stride(strides[: product.ndim - 2], product.shape[:-2])
-    if batch is None or 1 not in (rows, columns) or 0 in (rows, columns):
+    if 1 not in (rows, columns) or 0 in (rows, columns):
         return None
-    if any(negative(s) for s in (rows, columns, batch)):
+    batch = strides[: product.ndim - 2]
+    if any(negative(s) for s in (rows, columns, *batch)):
         return None
     return MatrixView(source, offset, batch, rows, columns)
-
-
-def _joint_stride(strides: tuple[SizeLike, ...], shape: tuple) -> SizeLike | None:
-    """Return the one stride of several axes taken as one, None if there is none."""
-    real = [(t, s) for t, s in zip(strides, shape) if s != 1]
-    if not real:
-        return 0
-    for (outer, _), (inner, size) in zip(real, real[1:]):
-        if outer != inner * size:
-            return None
-    return real[-1][0]
 
 
 def negative(s: SizeLike) -> bool:

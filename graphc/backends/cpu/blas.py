@@ -15,8 +15,12 @@ from typing import Any
 from graphc.backends.cpu import jit
 from graphc.backends.cpu.cache import machine_code
 
-# argument words of a product
-WORDS = ("a", "b", "c", "m", "n", "k", "lda", "ldb", "batch_a", "batch_b", "ta", "tb", "by_column")
+WORDS = (
+    *("a", "b", "c", "m", "n", "k", "lda", "ldb"),
+    *("ta", "tb", "by_column", "axes"),
+)
+"""Argument words of a product. For each batch axis, the innermost first, there follow
+its size, and from one matrix to the next the elements of a and of b."""
 
 
 def _product(letter: str, kind: str) -> str:
@@ -63,12 +67,13 @@ entry:
   %step_b = select i1 %tb1, i64 %ldb, i64 1
   %extent = select i1 %columns, i64 %n, i64 %m
   %mn = mul i64 %m, %n
+  %axes_end = getelementptr i64, ptr %axes_p, i64 1
   %a0 = inttoptr i64 %a to ptr
   %b0 = inttoptr i64 %b to ptr
   %c0 = inttoptr i64 %c to ptr
   br label %head
 head:
-  %p = phi i64 [ %lo, %entry ], [ %next, %body ]
+  %p = phi i64 [ %lo, %entry ], [ %next, %multiply ]
   %more = icmp slt i64 %p, %hi
   br i1 %more, label %body, label %done
 body:
@@ -86,10 +91,33 @@ body:
   %n32 = trunc i64 %n_ to i32
   store i32 %m32, ptr %tall
   store i32 %n32, ptr %wide
-  %ab = mul i64 %batch, %batch_a
+  br label %place
+place:
+  %axis = phi i64 [ 0, %body ], [ %axis1, %stride ]
+  %rest = phi i64 [ %batch, %body ], [ %rest1, %stride ]
+  %ab = phi i64 [ 0, %body ], [ %ab1, %stride ]
+  %bb = phi i64 [ 0, %body ], [ %bb1, %stride ]
+  %inner = icmp slt i64 %axis, %axes
+  br i1 %inner, label %stride, label %multiply
+stride:
+  %triple = mul i64 %axis, 3
+  %size_p = getelementptr i64, ptr %axes_end, i64 %triple
+  %size = load i64, ptr %size_p
+  %sa_p = getelementptr i64, ptr %size_p, i64 1
+  %sa = load i64, ptr %sa_p
+  %sb_p = getelementptr i64, ptr %size_p, i64 2
+  %sb = load i64, ptr %sb_p
+  %at = urem i64 %rest, %size
+  %rest1 = udiv i64 %rest, %size
+  %am = mul i64 %at, %sa
+  %ab1 = add i64 %ab, %am
+  %bm = mul i64 %at, %sb
+  %bb1 = add i64 %bb, %bm
+  %axis1 = add i64 %axis, 1
+  br label %place
+multiply:
   %ar = mul i64 %row, %step_a
   %ao = add i64 %ab, %ar
-  %bb = mul i64 %batch, %batch_b
   %bc = mul i64 %col, %step_b
   %bo = add i64 %bb, %bc
   %cb = mul i64 %batch, %mn

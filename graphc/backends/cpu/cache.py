@@ -21,7 +21,7 @@ from graphc.types.config import options
 
 _memory: dict[str, bytes] = {}
 _lock = threading.Lock()
-_warned: set[str] = set()
+_warned: set[Path | None] = set()
 counts = {"memory": 0, "disk": 0, "compiled": 0}
 """How many modules were found in memory, found on disk, and compiled."""
 
@@ -75,33 +75,34 @@ def cache_folder() -> Path | None:
     return user_cache_path("graphc")
 
 
-def _path(key: str) -> Path | None:
-    folder = cache_folder()
-    return None if folder is None else folder / key[:2] / f"{key}.o"
+def _path(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.o"
 
 
 def _read(key: str) -> bytes | None:
-    path = _path(key)
-    if path is None:
+    folder = cache_folder()
+    if folder is None:
         return None
+    path = _path(folder, key)
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        _warn(f"cannot read compiled kernels in {path.parent.parent}: {error}")
+        _warn(f"cannot read compiled kernels in {folder}: {error.strerror}.")
         return None
     digest, code = content[:32], content[32:]
     if hashlib.sha256(code).digest() != digest:
-        _warn(f"the compiled kernel {path} is damaged; it is compiled again")
+        _warn(f"compiled kernels in {folder} are damaged: compiled again.")
         return None
     return code
 
 
 def _write(key: str, code: bytes) -> None:
-    path = _path(key)
-    if path is None:
+    folder = cache_folder()
+    if folder is None:
         return
+    path = _path(folder, key)
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,16 +114,17 @@ def _write(key: str, code: bytes) -> None:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         _warn(
-            f"cannot keep compiled kernels in {path.parent.parent}: {error}. They are "
+            f"cannot keep compiled kernels in {folder}: {error.strerror}. They are "
             "compiled again in the next process; set GRAPHC_CACHE_DIR to a folder that "
             'can be written, or to "off".'
         )
 
 
 def _warn(message: str) -> None:
-    """Warn once for each message."""
-    if message not in _warned:
-        _warned.add(message)
+    """Warn once of each folder there is trouble with."""
+    folder = cache_folder()
+    if folder not in _warned:
+        _warned.add(folder)
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 

@@ -194,10 +194,12 @@ class DriverPrinter(SizePrinter):
                 self._address(call.memory[0], left.offset),
                 self._address(call.memory[1], right.offset),
                 self._address(call.memory[2]),
-                *map(self._number, (m, n, depth, lda, ldb, left.batch, right.batch)),
+                *map(self._number, (m, n, depth, lda, ldb)),
                 k.constant(int(ta), I64),
                 k.constant(int(tb), I64),
                 k.cast(by_column, I64),
+                k.constant(len(call.axes), I64),
+                *(self._number(s) for axis in call.axes for s in axis),
             ]
         ):
             self._argument(number, value.text)

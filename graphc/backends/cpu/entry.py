@@ -39,8 +39,9 @@ DATA, NDIM, DIMENSIONS, DESCR, FLAGS = 16, 24, 32, 56, 64
 CONTIGUOUS_ALIGNED = 0x0101
 
 # Cells of a function object.
-POOL, ARRAY_TYPE, FLOAT_TYPE, EMPTY, NOT_IMPLEMENTED = 0, 1, 2, 3, 4
-WORKSPACE, CAPACITY, TAKEN, FIRST = 5, 6, 7, 8
+POOL, ARRAY_TYPE, EMPTY, NOT_IMPLEMENTED = 0, 1, 2, 3
+WORKSPACE, CAPACITY, TAKEN = 4, 5, 6
+FLOAT_TYPE, FLOAT64_TYPE, FLOAT32_TYPE, FIRST = 7, 8, 9, 10
 
 RELEASE_BYTES = 1 << 15
 """Bytes touched from which the GIL is released: some microseconds of work."""
@@ -207,23 +208,41 @@ class EntryPrinter(SizePrinter):
     def _scalar(
         self, number: int, node: Node, value: str, kind: str, is_array: str
     ) -> None:
-        """Take a Python float, or an array without dimensions."""
+        """Take a Python float, a NumPy one, or an array without dimensions.
+
+        All three kinds of number hold their value right behind the object's head.
+        """
         n = self.k.fresh("S")[1:]
-        self.lines += [f"  br i1 {is_array}, label %{n}_array, label %{n}_other", f"{n}_array:"]
+        single = node.dtype.itemsize == 4
+        lines = self.lines
+        lines += [f"  br i1 {is_array}, label %{n}_array, label %{n}_other", f"{n}_array:"]
         address = self._array(node, value)
         self._word(self.frame.inputs + number, address)
-        self.lines += [f"  br label %{n}_done", f"{n}_other:"]
-        float_type = self._cell(FLOAT_TYPE)
-        self._branch(self._emit(f"icmp eq ptr {kind}, {float_type}"))
-        x = self._field(value, FLOAT_VALUE, "double")
+        lines += [f"  br label %{n}_done", f"{n}_other:"]
         place = self._emit(f"getelementptr i64, ptr %scalars, i64 {number}")
-        if node.dtype.itemsize == 4:
+        float32 = self._emit(f"icmp eq ptr {kind}, {self._cell(FLOAT32_TYPE)}")
+        lines += [f"  br i1 {float32}, label %{n}_single, label %{n}_wide", f"{n}_single:"]
+        x = self._field(value, FLOAT_VALUE, "float")
+        if not single:
+            x = self._emit(f"fpext float {x} to double")
+        lines += [
+            f"  store {'float' if single else 'double'} {x}, ptr {place}",
+            f"  br label %{n}_have",
+            f"{n}_wide:",
+        ]
+        python = self._emit(f"icmp eq ptr {kind}, {self._cell(FLOAT_TYPE)}")
+        numpy = self._emit(f"icmp eq ptr {kind}, {self._cell(FLOAT64_TYPE)}")
+        self._branch(self._emit(f"or i1 {python}, {numpy}"))
+        x = self._field(value, FLOAT_VALUE, "double")
+        if single:
             x = self._emit(f"fptrunc double {x} to float")
-            self.lines.append(f"  store float {x}, ptr {place}")
-        else:
-            self.lines.append(f"  store double {x}, ptr {place}")
+        lines += [
+            f"  store {'float' if single else 'double'} {x}, ptr {place}",
+            f"  br label %{n}_have",
+            f"{n}_have:",
+        ]
         self._word(self.frame.inputs + number, place, "ptr")
-        self.lines += [f"  br label %{n}_done", f"{n}_done:"]
+        lines += [f"  br label %{n}_done", f"{n}_done:"]
         self.k._scopes[-1].clear()
 
     # --------------------------------------------------------------- outputs
@@ -387,6 +406,8 @@ class NativeEntry:
         fill[POOL] = pool_address
         fill[ARRAY_TYPE] = id(np.ndarray)
         fill[FLOAT_TYPE] = id(float)
+        fill[FLOAT64_TYPE] = id(np.float64)
+        fill[FLOAT32_TYPE] = id(np.float32)
         fill[EMPTY] = _numpy_empty()
         fill[NOT_IMPLEMENTED] = id(NotImplemented)
         self._kept = [np.dtype(d) for d in printer.dtypes]
@@ -450,6 +471,9 @@ def layout_known() -> bool:
     shape = (ctypes.c_int64 * 2).from_address(dimensions)
     number = 2.5
     value = ctypes.c_double.from_address(id(number) + FLOAT_VALUE).value
+    double, single = np.float64(number), np.float32(number)
+    value64 = ctypes.c_double.from_address(id(double) + FLOAT_VALUE).value
+    value32 = ctypes.c_float.from_address(id(single) + FLOAT_VALUE).value
     return (
         ctypes.sizeof(ctypes.c_void_p) == 8
         and read(TYPE, ctypes.c_size_t) == id(np.ndarray)
@@ -458,7 +482,7 @@ def layout_known() -> bool:
         and tuple(shape) == (3, 5)
         and read(DESCR, ctypes.c_size_t) == id(np.dtype(np.float32))
         and read(FLAGS, ctypes.c_int) & CONTIGUOUS_ALIGNED == CONTIGUOUS_ALIGNED
-        and value == number
+        and value == value64 == value32 == number
     )
 
 

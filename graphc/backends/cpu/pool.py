@@ -3,7 +3,9 @@
 Workers are daemon threads of Python that sit in compiled code without the GIL. A
 launch publishes a kernel, its arguments and one word holding an epoch and the next
 chunk; caller and workers claim chunks by compare-and-swap until none is left, so a
-busy machine only means that the caller does more of them itself. Chunks are cut by
+busy machine only means that the caller does more of them itself. While a launch is
+being published the word is of no epoch: a worker late from the one before could else
+claim a chunk in the middle of it. Chunks are cut by
 size alone: which thread runs one changes nothing in the result. Idle workers spin
 for a fraction of a millisecond and then wait on a condition variable.
 
@@ -196,6 +198,7 @@ acquire:
   %free = extractvalue {{i64, i1}} %pair, 1
   br i1 %free, label %publish, label %alone
 publish:
+  store atomic i64 -1, ptr %claim release, align 8
   store atomic ptr %kernel, ptr %kernel_ release, align 8
   store atomic ptr %arguments, ptr %arguments_ release, align 8
   store atomic i64 %rows, ptr %rows_ release, align 8

@@ -127,11 +127,13 @@ class SizePrinter:
             b, bt = self.size(atom.right)
             depth = max(at, bt)
             name = {"//": "floordiv", "%": "mod"}.get(atom.name, atom.name)
+            unsigned = _UNSIGNED.get(name) if depth else None
+            if unsigned and not isinstance(atom.right, int):
+                with self.at(bt):  # the processor traps on division by zero
+                    b = self.k("max", b, self.k.one(b))
             with self.at(depth):
-                if depth and name in _UNSIGNED:
-                    # indices within a loop are never negative
-                    text = f"{_UNSIGNED[name]} i64 {a.text}, {b.text}"
-                    made = self.k.pure(text, I64)
+                if unsigned:  # indices within a loop are never negative
+                    made = self.k.pure(f"{unsigned} i64 {a.text}, {b.text}", I64)
                 else:
                     made = self.k(name, a, b)
         else:
@@ -363,6 +365,7 @@ class KernelPrinter(SizePrinter):
         return Register(f"%p{len(self.parameters) - 1}", I64), 0
 
     def _dynamic(self, atom: Dynamic) -> tuple[Register, int]:
+        self._value(atom.value)
         value, at = self.values[id(atom.value)]
         extent, et = self.size(atom.extent)
         depth = max(at, et, min(1, len(self.frames) - 1))

@@ -125,7 +125,8 @@ def _gammaln_positive(x: Number) -> Number:
     above_one = where(small, x, y - 1.0)
     above_two = where(small, x - 1.0, y - 2.0)
     near = above_one * above_two * polynomial(coefficients.GAMMALN, _mapped(y))
-    near = where(small, (near - logarithm_low) - logarithm, near)
+    # + 0.0: at 1 the product is -0.0.
+    near = where(small, (near - logarithm_low) - logarithm, near + 0.0)
     # (x - 0.5)*(ln(x) - 1) + ln(2 pi)/2 - 0.5 + series/x
     z = 1.0 / where(large, x, 3.0)
     series = z * polynomial(coefficients.GAMMALN_TAIL, z * z)
@@ -191,15 +192,14 @@ def digamma(x: Number) -> Number:
 
 
 def _power(x: Number, exponent: int) -> Number:
-    """Return x**exponent for a positive exponent, by squaring."""
-    result: Number | None = None
+    """Return x**exponent for an exponent >= 0, by squaring."""
+    result = x.constant(1.0)
     while exponent:
         if exponent & 1:
-            result = x if result is None else result * x
+            result = result * x
         exponent >>= 1
         if exponent:
             x = x * x
-    assert result is not None
     return result
 
 
@@ -212,28 +212,30 @@ def bernoulli(count: int) -> list[Fraction]:
     return out
 
 
-def _hurwitz_zeta(s: int, x: Number) -> Number:
-    """Return ``sum((x + k)**-s for k >= 0)`` for a float64 x > 0."""
+def _hurwitz_zeta(s: int, x: Number, factor: float) -> Number:
+    """Return ``factor * sum((x + k)**-s for k >= 0)`` for a float64 x > 0."""
     # The series' terms fall by ((s + 2j) / (2 pi (x + count)))**2 each.
     count, terms = 10 + s // 2, 10
     far = x + float(count)
     inverse = 1.0 / far
     square = inverse * inverse
     numbers = bernoulli(2 * terms + 1)
-    factors = []
+    weights = []
     rising = Fraction(s)
     for j in range(1, terms + 1):
-        factors.append(float(numbers[2 * j] * rising / math.factorial(2 * j)))
+        weights.append(float(numbers[2 * j] * rising / math.factorial(2 * j)))
         rising *= (s + 2 * j - 1) * (s + 2 * j)
-    tail = x.constant(factors[-1])
-    for factor in reversed(factors[:-1]):
-        tail = fma(tail, square, factor)
+    tail = x.constant(weights[-1])
+    for weight in reversed(weights[:-1]):
+        tail = fma(tail, square, weight)
     tail = fma(fma(tail, inverse, 0.5), inverse, 1.0 / (s - 1))
+    # In this order, the powers do not underflow before the result does.
+    tail = _power(inverse, s - 2) * (inverse * factor * tail)
     total = x.constant(0.0)
     for k in reversed(range(1, count)):
-        total = total + 1.0 / _power(x + float(k), s)
+        total = total + factor / _power(x + float(k), s)
     # Last what may be large: the tail for large x, the first term for small ones.
-    return (total + _power(inverse, s - 1) * tail) + 1.0 / _power(x, s)
+    return (total + tail) + factor / _power(x, s)
 
 
 def _cotangent_derivative(n: int) -> list[int]:
@@ -259,12 +261,13 @@ def polygamma(n: int, x: Number) -> Number:
     negative = x < 0.0
     size = abs(x)
     sign = 1 if n % 2 else -1
-    zeta = _hurwitz_zeta(n + 1, where(negative, size + 1.0, x))
-    positive = zeta * float(sign * math.factorial(n))
+    factor = float(sign * math.factorial(n))
+    positive = _hurwitz_zeta(n + 1, where(negative, size + 1.0, x), factor)
     # The n-th derivative of digamma(1 - x) - digamma(x) = pi * cot(pi*x)
     cotangent = 1.0 / trigonometric.tan_of_parts(*_reduce_by_pi(size))
-    slope = x.constant(0.0)
-    for c in reversed(_cotangent_derivative(n)):
+    *rest, highest = _cotangent_derivative(n)
+    slope = x.constant(float(highest))
+    for c in reversed(rest):
         slope = fma(slope, cotangent, float(c))
     reflected = (positive + slope * float(PI ** (n + 1))) * float(-sign)
     y = where(negative, reflected, positive)
