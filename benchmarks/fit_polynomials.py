@@ -7,8 +7,8 @@ polynomial's contribution has in the result, is below the target. Leading terms 
 must be exact (the 1 and x of exp, the x of sin) are taken out of the fit, so that
 rounding the other coefficients to the format costs little.
 
-``python benchmarks/fit_polynomials.py > graphc/backends/cpu/vector_math/coefficients.py``
-writes the file the package uses; it needs mpmath and takes a minute or two.
+Its output is ``graphc/backends/cpu/vector_math/coefficients.py``, the file the package
+uses. It needs mpmath and takes some seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 mp.mp.dps = 150
 
-HEADER = '''"""Coefficients of the polynomials, lowest power first, for float32 and float64.
+HEADER = '''"""Coefficients of polynomials, lowest power first, for float32 and float64.
 
 Written by benchmarks/fit_polynomials.py; each comment tells what is approximated and
 on which interval, with the largest error, relative to the result, of each format.
@@ -29,7 +29,6 @@ on which interval, with the largest error, relative to the result, of each forma
 
 from __future__ import annotations
 
-# ruff: noqa: E501
 # fmt: off
 '''
 
@@ -234,7 +233,7 @@ FITS = (
     ),
     Fit(
         "GAMMALN",
-        "ln(gamma(x)) / ((x-1)*(x-2)) in t = (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3",
+        "ln(gamma(x))/((x-1)*(x-2)) in (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3",
         _of_mapped(CENTER, _gammaln_pole_free),
         (T1, T3),
         lambda t: mp.mpf(2.5),
@@ -248,7 +247,7 @@ FITS = (
     ),
     Fit(
         "DIGAMMA",
-        "digamma(x) / (x - root) in t = (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3",
+        "digamma(x)/(x-root) in (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3",
         _of_mapped(
             CENTER,
             lambda x: mp.digamma(x) / (x - ROOT) if x != ROOT else mp.polygamma(1, x),

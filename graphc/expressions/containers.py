@@ -84,6 +84,33 @@ class Structure:
         InputError
             If the structures differ; the message names the place.
         """
+        leaves: list[Any] = []
+        if self._collect(tree, leaves):
+            return leaves
+        return self._checked(tree, what)
+
+    def _collect(self, tree: Any, leaves: list[Any]) -> bool:
+        """Append the leaves of an equal structure; tell whether it is one.
+
+        Types must be the same to the letter here, which is what calls in a loop have.
+        """
+        kind, children = self.kind, self.children
+        if kind is None:
+            leaves.append(tree)
+            return True
+        if type(tree) is not kind or len(tree) != len(children):
+            return False
+        for key, child in zip(self.keys if kind is dict else range(len(tree)), children):
+            if kind is dict and key not in tree:
+                return False
+            if child.kind is None:
+                leaves.append(tree[key])
+            elif not child._collect(tree[key], leaves):
+                return False
+        return True
+
+    def _checked(self, tree: Any, what: str) -> list[Any]:
+        """As `flatten_like`, taking subclasses too; errors name the place."""
         if self.kind is None:
             return [tree]
         accepted: Any = Mapping if self.kind is dict else (list, tuple)
@@ -111,7 +138,7 @@ class Structure:
                 )
         out: list[Any] = []
         for key, child, part in zip(self.keys, self.children, parts):
-            out += child.flatten_like(part, what + _step(self.kind, key))
+            out += child._checked(part, what + _step(self.kind, key))
         return out
 
 

@@ -66,7 +66,9 @@ def lower_group(
     through their row-major combination that is free; else indices are divided out.
     """
     rows = group.rows
-    flat = all(r.shape == rows and not isinstance(r.op, Reduce) for r in group.roots)
+    flat = all(r.shape == rows for r in group.roots) and not any(
+        isinstance(n.op, Reduce) for n in group.nodes
+    )
     if flat and len(rows) >= 2:
         trial = GroupLowering(fusion, group, rows, report, "apart", chunks)
         if trial.collapses():

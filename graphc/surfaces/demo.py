@@ -216,6 +216,8 @@ def run(
         f"network: {'-'.join(map(str, LAYERS))}, ReLU, softmax cross-entropy, Adam; "
         f"compiled in {compile_seconds:.2f} s"
     )
+    if step.kernels:
+        say(f"training step: {len(step.kernels)} kernels and matrix products")
 
     params = he_initialization(seed)
     m, v = zeros_like(params), zeros_like(params)

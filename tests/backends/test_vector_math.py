@@ -66,7 +66,8 @@ def test_against_mpmath(functions, name, dtype):
 
 @pytest.mark.parametrize("name", ["exp", "log", "sin", "tanh", "erf"])
 def test_against_float64_numpy_over_all_exponents(functions, name):
-    worst, at, wrong = script.exhaustive_worst(name, functions[f"{name}_float32"], 65537)
+    function = functions[f"{name}_float32"]
+    worst, at, wrong = script.exhaustive_worst(name, function, 65537)
     assert worst <= BOUNDS[name], at
     assert not wrong
 
@@ -123,7 +124,9 @@ def test_special_values(functions, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
-@pytest.mark.parametrize("name, reference", [("pow", np.power), ("arctan2", np.arctan2)])
+@pytest.mark.parametrize(
+    "name, reference", [("pow", np.power), ("arctan2", np.arctan2)]
+)
 def test_special_values_of_two_arguments(functions, name, reference, dtype):
     info = np.finfo(dtype)
     values = [0.0, 0.5, 1.0, 2.0, 3.0, 2.5, 1e30, float(info.max), INF, NAN]
@@ -179,7 +182,10 @@ def test_results_do_not_depend_on_the_place_in_the_array(functions):
             operands = [x] * script.REFERENCES[name].operands
             function = functions[f"{name}_{dtype.name}"]
             whole = function(*operands)
-            single = [function(*(o[i : i + 1] for o in operands))[0] for i in range(0, 1003, 51)]
+            single = [
+                function(*(o[i : i + 1] for o in operands))[0]
+                for i in range(0, 1003, 51)
+            ]
             np.testing.assert_array_equal(whole[::51], single)
 
 

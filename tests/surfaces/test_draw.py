@@ -257,3 +257,13 @@ def test_shorten(text):
         assert short == text
     else:
         assert short[0] == text[0] and short[-1] == text[-1]
+
+
+def test_compiled_functions_name_their_outputs():
+    loss, new = training_step()
+    inputs = [n for n in draw(new).graph.inputs]
+    step = cg.compile(inputs, {"loss": loss, "new": new}, backend="reference")
+    boxes = draw(step)._diagram.boxes
+    details = {d for b in boxes for d in b.details}
+    assert {"output loss", "output new.w1", "output new.b1"} <= details
+    assert "backward" in {b.kind for b in boxes}

@@ -383,7 +383,8 @@ class LlvmScalars:
         inside = self._binary("icmp ult", b, self.like(b, width))
         inside = inside._replace(dtype=dtypes.bool_)
         if opcode == "ashr":
-            return self._binary(opcode, a, self("select", inside, b, self.like(b, width - 1)))
+            most = self.like(b, width - 1)
+            return self._binary(opcode, a, self("select", inside, b, most))
         shifted = self._binary(opcode, a, self("select", inside, b, self.zero(b)))
         return self("select", inside, shifted, self.zero(a))
 
@@ -450,9 +451,8 @@ class LlvmScalars:
             down = self("floor", quotient)
             up = self("gt", self("sub", quotient, down), self.like(a, 0.5))
             down = self("select", up, self("add", down, one), down)
-            down = self(
-                "select", self("ne", quotient, zero), down, self("copysign", zero, exact)
-            )
+            signed_zero = self("copysign", zero, exact)
+            down = self("select", self("ne", quotient, zero), down, signed_zero)
             return self("select", self("eq", b, zero), exact, down)
 
     # ---------------------------------------------------------- conversions

@@ -218,7 +218,8 @@ def graph_of(subject: Any) -> tuple[Graph, list[str] | None]:
         return subject, None
     graph = None if isinstance(subject, Node) else getattr(subject, "graph", None)
     if isinstance(graph, Graph):
-        return graph, None
+        outputs_of = getattr(subject, "_outputs", None)  # of a compiled function
+        return graph, outputs_of and output_names(outputs_of.paths(""))
     try:
         outputs, structure = flatten_expressions(subject, "what is drawn")
     except InputError as error:

@@ -30,7 +30,7 @@ class ScalarFunction(NamedTuple):
 
 
 def loop_text(module: LlvmModule, function: ScalarFunction) -> tuple[str, np.dtype]:
-    """Return the LLVM function ``name(n, inputs..., output)``, and the result's dtype."""
+    """Return the LLVM function ``name(n, inputs..., out)`` and its result's dtype."""
     k = LlvmScalars(module)
     values = []
     for position, dtype in enumerate(function.operands):
@@ -64,7 +64,9 @@ def _element(k: LlvmScalars, base: str, dtype: np.dtype) -> str:
     return address
 
 
-def compile_functions(functions: Sequence[ScalarFunction]) -> dict[str, Callable[..., Any]]:
+def compile_functions(
+    functions: Sequence[ScalarFunction],
+) -> dict[str, Callable[..., Any]]:
     """Compile functions into one module.
 
     Returns

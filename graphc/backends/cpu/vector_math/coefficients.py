@@ -1,4 +1,4 @@
-"""Coefficients of the polynomials, lowest power first, for float32 and float64.
+"""Coefficients of polynomials, lowest power first, for float32 and float64.
 
 Written by benchmarks/fit_polynomials.py; each comment tells what is approximated and
 on which interval, with the largest error, relative to the result, of each format.
@@ -6,7 +6,6 @@ on which interval, with the largest error, relative to the result, of each forma
 
 from __future__ import annotations
 
-# ruff: noqa: E501
 # fmt: off
 
 # (exp(r) - 1 - r) / r**2, |r| <= ln(2)/2
@@ -275,7 +274,7 @@ ERFC = {
     ),
 }
 
-# ln(gamma(x)) / ((x-1)*(x-2)) in t = (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3
+# ln(gamma(x))/((x-1)*(x-2)) in (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3
 # float32: error 2**-25.5
 # float64: error 2**-54.3
 GAMMALN = {
@@ -340,7 +339,7 @@ GAMMALN_TAIL = {
     ),
 }
 
-# digamma(x) / (x - root) in t = (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3
+# digamma(x)/(x-root) in (x-c)/(x+c), c = float32(sqrt(3)), 1 <= x <= 3
 # float32: error 2**-25.4
 # float64: error 2**-54.2
 DIGAMMA = {
@@ -429,4 +428,3 @@ CBRT = {
         0.0026413397235716682,
     ),
 }
-

@@ -83,7 +83,7 @@ def exp(x: Number) -> Number:
 
 
 def exp_of_pair(high: Number, low: Number, factor: Number | float = 1.0) -> Number:
-    """Return ``factor * exp(high + low)``, for a small `low`, rounded once at the end."""
+    """Return ``factor * exp(high + low)``, for a small `low`."""
     below, above = exp_bounds(high.format)
     t, _, r = reduce(at_least(at_most(high, above), below))
     return scale((expm1_reduced(r + low) + 1.0) * factor, t)
@@ -174,7 +174,7 @@ def log1p_inside(x: Number, error: Number | float = 0.0) -> Number:
     total, rest = two_sum(x, 1.0)
     e, m = split(total)
     # What 1 + x lost, brought to the scale of m; beyond the bound nothing counts.
-    exponent = (form.bits(1.0) - ((e + form.rounder).bits() << form.fraction_bits))
+    exponent = form.bits(1.0) - ((e + form.rounder).bits() << form.fraction_bits)
     correction = (rest + error) * exponent.as_float()
     f = (m - 1.0) + where(x < 2.0**60, correction, 0.0)
     return log_combined(e, f)
@@ -294,9 +294,6 @@ def cbrt(x: Number) -> Number:
     square, error = two_product(y, y)
     residual = fma(square, y, -m) + error * y
     y = y - residual / (3.0 * square)
-    exponent = (third + form.rounder).bits() + (form.bias - form.bits(form.rounder)) % (
-        2 ** (8 * form.unsigned.itemsize)
-    )
-    y = y * (exponent << form.fraction_bits).as_float()
+    y = y * power_of_two(third + form.rounder)
     y = where((size > 0.0) & (size < math.inf), y, size)
     return copysign(y, x)

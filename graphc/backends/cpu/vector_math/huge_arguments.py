@@ -22,12 +22,15 @@ from graphc.types import dtypes
 Combine = Callable[[Number, Number, Number], Number]
 
 _LENGTHS = {"float": (2, 4, 8, 16, 32), "double": (2, 4, 8, 16)}
+_PARTS = "{ i64, double, double }"
 _ZEROS = 64
 _WORDS = 21
 """64 zero bits and the first 1280 bits of 2/pi: enough for 2**1023."""
 
 
-def corrected(name: str, x: Number, y: Number, reach: float, combine: Combine) -> Number:
+def corrected(
+    name: str, x: Number, y: Number, reach: float, combine: Combine
+) -> Number:
     """Return y, but where ``|x| > reach`` the function by exact reduction.
 
     Parameters
@@ -76,7 +79,8 @@ def _define(
 
 
 _SCALAR = """\
-define internal {kind} @{symbol}({kind} %x, {kind} %y) noinline nounwind willreturn memory(none) {{
+define internal {kind} @{symbol}({kind} %x, {kind} %y)
+noinline nounwind willreturn memory(none) {{
   %size = call {kind} {size}({kind} %x)
   %huge = fcmp ogt {kind} %size, {reach:e}
   br i1 %huge, label %slow, label %fast
@@ -88,7 +92,8 @@ fast:
 }}"""
 
 _VARIANT = """\
-define internal {vector} @{symbol}.x{n}({vector} %x, {vector} %y) noinline nounwind willreturn memory(none) {{
+define internal {vector} @{symbol}.x{n}({vector} %x, {vector} %y)
+noinline nounwind willreturn memory(none) {{
   %size = call {vector} {size}({vector} %x)
   %huge = fcmp ogt {vector} %size, splat ({kind} {reach:e})
   %bits = bitcast <{n} x i1> %huge to i{n}
@@ -122,10 +127,10 @@ def _define_exact(module: Any, name: str, kind: str, combine: Combine) -> str:
     wide = k.cast(x, dtypes.float64)
     reduced = k.fresh("r")
     k.lines.append(
-        f"  {reduced} = call {{ i64, double, double }} @graphc.reduce_huge(double {wide.text})"
+        f"  {reduced} = call {_PARTS} @graphc.reduce_huge(double {wide.text})"
     )
     q, r, low = (
-        Number(k, k.emit(f"extractvalue {{ i64, double, double }} {reduced}, {i}", dtype))
+        Number(k, k.emit(f"extractvalue {_PARTS} {reduced}, {i}", dtype))
         for i, dtype in enumerate((dtypes.uint64, dtypes.float64, dtypes.float64))
     )
     result = combine(q, r, low)
@@ -189,7 +194,8 @@ def _reduction(module: Any) -> str:
 
 
 _REDUCTION = """\
-define internal {{ i64, double, double }} @graphc.reduce_huge(double %x) noinline cold nounwind willreturn memory(none) {{
+define internal {{ i64, double, double }} @graphc.reduce_huge(double %x)
+noinline cold nounwind willreturn memory(none) {{
   %raw = bitcast double %x to i64
   %shifted = lshr i64 %raw, 52
   %biased = and i64 %shifted, 2047

@@ -33,14 +33,12 @@ from graphc.types import dtypes
 from graphc.types.errors import internal_assert
 
 TWO_OVER_ROOT_PI = Fraction(
-    "1.12837916709551257389615890312154517168810125865799771368817144342128"
+    "1.128379167095512573896158903121545171688101258657997713688171"
 )
-HALF_LN_2PI = Fraction(
-    "0.91893853320467274178032973640561763986139747363778341281715154048276"
-)
-LN_PI = Fraction("1.14472988584940017414342735135305871164729481291531157151362307147214")
+HALF_LN_2PI = Fraction("0.918938533204672741780329736405617639861397473637783412817151")
+LN_PI = Fraction("1.144729885849400174143427351353058711647294812915311571513623")
 DIGAMMA_ROOT = Fraction(
-    "1.46163214496836234126265954232572132846819620400644629512959840859878"
+    "1.461632144968362341262659542325721328468196204006446295129598"
 )
 CENTER = 1.7320507764816284
 """float32(sqrt(3)): the middle of the mapped interval from 1 to 3."""
@@ -239,7 +237,7 @@ def _hurwitz_zeta(s: int, x: Number, factor: float) -> Number:
 
 
 def _cotangent_derivative(n: int) -> list[int]:
-    """Return the polynomial P of ``(d/dt)**n cot(t) = P(cot(t))``, lowest power first."""
+    """Return P, lowest power first: ``(d/dt)**n cot(t) = P(cot(t))``."""
     p = [0, 1]
     for _ in range(n):
         slope = [i * c for i, c in enumerate(p)][1:]

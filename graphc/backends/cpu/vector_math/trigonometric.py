@@ -13,7 +13,6 @@ from graphc.backends.cpu.vector_math import coefficients, huge_arguments
 from graphc.backends.cpu.vector_math.notation import (
     PI,
     Number,
-    at_least,
     copysign,
     fast_two_sum,
     fma,
@@ -65,14 +64,17 @@ def quadrant(q: Number, r: Number, low: Number, shift: int) -> Number:
 
 
 def sin_of_parts(q: Number, r: Number, low: Number) -> Number:
+    """Return sin(q*pi/2 + r + low)."""
     return quadrant(q, r, low, 0)
 
 
 def cos_of_parts(q: Number, r: Number, low: Number) -> Number:
+    """Return cos(q*pi/2 + r + low)."""
     return quadrant(q, r, low, 1)
 
 
 def tan_of_parts(q: Number, r: Number, low: Number) -> Number:
+    """Return tan(q*pi/2 + r + low)."""
     sine, cosine = sin_reduced(r, low), cos_reduced(r, low)
     odd = (q & 1).differs(0)
     return where(odd, -cosine, sine) / where(odd, sine, cosine)
@@ -148,7 +150,8 @@ def _arctan_of_ratio(y: Number, x: Number) -> Number:
     p = t * z * polynomial(coefficients.ARCTAN, z)
     form = x.format
     zero = x.constant(0.0)
-    (half, half_low), (right, right_low) = parts(PI / 4, form, 2), parts(PI / 2, form, 2)
+    half, half_low = parts(PI / 4, form, 2)
+    right, right_low = parts(PI / 2, form, 2)
     offset = where(low, zero, where(high, x.constant(right), half))
     offset_low = where(low, zero, where(high, x.constant(right_low), half_low))
     return offset + (t + (p + offset_low))
@@ -166,12 +169,9 @@ def arctan2(y: Number, x: Number) -> Number:
     largest = where(a > b, a, b)
     smallest = where(a > b, b, a)
     # Scaled, so that neither sums overflow nor both numbers are subnormal.
-    bits = x.format.fraction_bits
-    factor = where(
-        largest > 2.0 ** (x.format.bias - 2),
-        x.constant(2.0**-4),
-        where(largest < 2.0 ** (2 * bits - x.format.bias), x.constant(2.0 ** (2 * bits)), 1.0),
-    )
+    bits, bias = x.format.fraction_bits, x.format.bias
+    up = where(largest < 2.0 ** (2 * bits - bias), x.constant(2.0 ** (2 * bits)), 1.0)
+    factor = where(largest > 2.0 ** (bias - 2), 2.0**-4, up)
     both_infinite = smallest.equals(math.inf)
     both_zero = largest.equals(0.0)
     a = where(both_infinite, 1.0, a * factor)
