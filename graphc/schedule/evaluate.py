@@ -151,6 +151,10 @@ class Evaluation:
             return self.k.constant(value, node.dtype)
         if node not in self.computed and self._in_memory(node):
             offset = row_major(index, node.shape)
+            if _clamped(index) and len(index) > 1:
+                # what is read is discarded; of an array without elements only the
+                # first place may be touched
+                offset = offset * sizes.minimum(1, node.size)
             return self.k.load(self.node_buffer(node), offset, 0)
         if isinstance(node.op, Elementwise):
             keys = [(a, broadcast_index(index, a)) for a in node.args]
@@ -182,3 +186,13 @@ class Evaluation:
     def _in_memory(self, node: Node) -> bool:
         info = self.fusion.info[node]
         return info.kind == "stored" or node in self.fusion.kept
+
+
+def _clamped(index: Index) -> bool:
+    """Tell whether an index is one that `ops.slicing.clamp_index` made."""
+    return any(
+        isinstance(atom, sizes.Function) and atom.name in ("min", "max")
+        for i in index
+        if not isinstance(i, int)
+        for atom in i.atoms()
+    )

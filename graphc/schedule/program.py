@@ -16,6 +16,7 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.leaf import constant_, input_
 from graphc.schedule.fusion import Fusion
+from graphc.schedule.legalize import legalize
 from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS, KernelCall, Memory, lower_group
 from graphc.schedule.opaque import lower_opaque
 from graphc.schedule.product import ProductCall
@@ -85,6 +86,7 @@ def aligned(size: SizeLike) -> SizeLike:
 
 def schedule(graph: Graph) -> Program:
     """Return the program of a graph that passes have simplified."""
+    graph = legalize(graph)
     fusion = Fusion(graph)
     program = Program(graph, fusion)
 

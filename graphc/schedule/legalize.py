@@ -1,0 +1,53 @@
+"""Rewrites that bring products into the form their kernels take.
+
+A product with a vector is a reduction and fuses with what surrounds it, one of integers
+is a reduction too, and one with an inner size of 1 is a multiplication. Of the batch axes BLAS tiles know one stride, so an
+operand that is stretched along some of them only is broadcast first.
+"""
+
+from __future__ import annotations
+
+from graphc.graph.graph import Graph
+from graphc.graph.node import Node
+from graphc.ops.arithmetic import multiply
+from graphc.ops.contract import MatMul, matrix_transpose
+from graphc.ops.move import broadcast_to, reshape
+from graphc.ops.reduce import sum_
+
+
+def legalize(graph: Graph) -> Graph:
+    """Return the graph with products that are no matrix products taken apart."""
+    return graph.rewritten(_product)
+
+
+def _product(node: Node) -> Node | None:
+    if not isinstance(node.op, MatMul):
+        return None
+    a, b = node.args
+    if a.shape[-1] == 1:
+        return multiply(a, b)
+    if b.shape[-1] == 1:
+        return _summed(multiply(a, matrix_transpose(b)), node, -1)
+    if a.shape[-2] == 1:
+        return _summed(multiply(matrix_transpose(a), b), node, -2)
+    if node.dtype.kind != "f":
+        left = reshape(a, (*a.shape, 1))
+        right = reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
+        return _summed(multiply(left, right), node, -2)
+    batch = node.shape[:-2]
+    operands = [_whole_batch(x, batch) for x in (a, b)]
+    if operands[0] is a and operands[1] is b:
+        return None
+    return node.op(*operands)
+
+
+def _summed(terms: Node, node: Node, axis: int) -> Node:
+    return reshape(sum_(terms, params=((terms.ndim + axis,),)), node.shape)
+
+
+def _whole_batch(x: Node, batch: tuple) -> Node:
+    """Return an operand that has all batch axes, or none of more than one element."""
+    own = x.shape[:-2]
+    if own == batch or all(s == 1 for s in own):
+        return x
+    return broadcast_to(x, (*batch, *x.shape[-2:]))
