@@ -12,7 +12,7 @@ from graphc.graph.node import Node
 from graphc.ops.arithmetic import multiply
 from graphc.ops.contract import MatMul, matrix_transpose
 from graphc.ops.move import broadcast_to, reshape
-from graphc.ops.reduce import sum_
+from graphc.ops.reduce import any_, sum_
 
 
 def legalize(graph: Graph) -> Graph:
@@ -42,7 +42,8 @@ def _product(node: Node) -> Node | None:
 
 
 def _summed(terms: Node, node: Node, axis: int) -> Node:
-    return reshape(sum_(terms, params=((terms.ndim + axis,),)), node.shape)
+    reduction = any_ if node.dtype.kind == "b" else sum_
+    return reshape(reduction(terms, params=((terms.ndim + axis,),)), node.shape)
 
 
 def _whole_batch(x: Node, batch: tuple) -> Node:

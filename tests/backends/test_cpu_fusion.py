@@ -134,6 +134,15 @@ def rows_of_different_ranks(x, y):
     return x * back(s, x, 1), y * back(s, y, 1, 2)
 
 
+@case(real(40, 33), real(40, 33), real(40, 33))
+def maximum_of_a_sum_of_a_product(a, b, c):
+    # the product, used twice, must not be fused into the sum in one place only:
+    # x == max(x) in the gradient would hold nowhere
+    product = a * b
+    x = product + c
+    return exp(product), product, cg.grad(largest(x, 1).sum(), c), x == back(largest(x, 1), x, 1)
+
+
 @case(real(3, 4, 5))
 def reduce_of_reduce(x):
     a = total(exp(x), 2)
@@ -512,7 +521,7 @@ def joins_with_an_empty_piece(x, y):
     return c, slicing.concatenate([y, x], 0), slicing.concatenate([x, x, y, x], 0)
 
 
-@case(np.zeros((0, 3_000_000)), real(2, 3_000_000), shapes=[("n", "m"), ("k", "m")])
+@case(np.zeros((0, 100_000)), real(2, 100_000), shapes=[("n", "m"), ("k", "m")])
 def empty_pieces_with_long_rows(x, y):
     n, m = x.shape
     joined, padded = slicing.concatenate([x, y], 0), slicing.pad(x, (1, 0), (n + 3, m))

@@ -225,16 +225,15 @@ def test_equal_instructions_are_one_value_within_a_scope():
     assert k.load("%p", dtypes.float32) != k.load("%p", dtypes.float32)
 
 
-def test_products_fuse_with_sums_but_not_with_each_other():
+def test_products_fuse_with_accumulators_only():
     k, x, y = scalars()
     product = k("mul", x, y)
-    k("add", product, x)
     assert " contract " in k.lines[-1]
-    k("sub", product, k("mul", x, x))
-    assert " contract " not in k.lines[-1]
-    with k.contracting(False):
-        k("add", product, y)
-        assert " contract " not in k.lines[-1]
+    k("add", product, x)
+    k("sub", product, x)
+    assert not any(" contract " in line for line in k.lines[-2:])
+    k("add_reassoc", x, product)
+    assert " contract " in k.lines[-1]
 
 
 def test_the_difference_of_equal_products_is_zero():

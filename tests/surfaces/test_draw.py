@@ -261,7 +261,7 @@ def test_shorten(text):
 
 def test_compiled_functions_name_their_outputs():
     loss, new = training_step()
-    inputs = [n for n in draw(new).graph.inputs]
+    inputs = draw(new).graph.inputs
     step = cg.compile(inputs, {"loss": loss, "new": new}, backend="reference")
     boxes = draw(step)._diagram.boxes
     details = {d for b in boxes for d in b.details}

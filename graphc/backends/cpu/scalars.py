@@ -18,11 +18,12 @@ within a scope: the caller opens a scope (`LlvmScalars.scope`) for each block th
 the blocks before it do not all lead through.
 
 Floating point. Results honour NaN, infinities and signed zeros, and nothing is
-reordered. One liberty is taken: a product and the sum or difference that uses it
-may become one fused multiply-add (LLVM's ``contract``), but not where both
-operands are products, so that ``a*b - c*d`` is exactly 0 where the two are equal.
-`vector_math` builds its functions without it (``contract=False``). The instructions
-add_reassoc and mul_reassoc, for accumulators of reductions, may be reordered.
+reordered or contracted to fused multiply-adds: a value computed twice, in two
+kernels or two loops of one, must have the same bits, or ``x == max(x)`` holds nowhere
+when its gradient asks. Only the instructions add_reassoc and mul_reassoc, for
+accumulators of reductions, may be reordered, and take a product in by a fused
+multiply-add (LLVM's ``contract``, which products carry for that; `vector_math` builds
+its functions without it).
 
 Integers. Arithmetic wraps around. Division by zero gives 0, as in NumPy, and the
 smallest integer divided by -1 gives itself. Shifts by the width or more, or by
@@ -152,7 +153,7 @@ class LlvmScalars:
     module : LlvmModule
         Collects declarations and definitions.
     contract : bool
-        Whether products and sums may be fused.
+        Whether accumulators may take in products by fused multiply-adds.
 
     Attributes
     ----------
@@ -167,7 +168,6 @@ class LlvmScalars:
         self.lines: list[str] = []
         self._scopes: list[dict[str, Value]] = [{}]
         self._count = 0
-        self._products: set[str] = set()
 
     # ------------------------------------------------------------- emission
 
@@ -206,15 +206,6 @@ class LlvmScalars:
             yield
         finally:
             self.pop_scope()
-
-    @contextmanager
-    def contracting(self, allowed: bool) -> Iterator[None]:
-        """Allow or forbid fused multiply-adds within a ``with`` statement."""
-        before, self.contract = self.contract, allowed
-        try:
-            yield
-        finally:
-            self.contract = before
 
     def load(self, address: str, dtype: np.dtype, suffix: str = "") -> Value:
         """Load from an address (``%name``); `suffix` holds alignment and metadata."""
@@ -304,12 +295,8 @@ class LlvmScalars:
             return self._binary(_BOOL_AS[name], a, b)
         if a.dtype.kind != "f":
             return self._binary(name, a, b)
-        both = a.text in self._products and b.text in self._products
-        fuse = self.contract and not (name != "mul" and both)
-        value = self._binary(f"f{name}{' contract' if fuse else ''}", a, b)
-        if name == "mul":
-            self._products.add(value.text)
-        return value
+        contract = " contract" if name == "mul" and self.contract else ""
+        return self._binary(f"f{name}{contract}", a, b)
 
     def _reassociated(self, name: str, a: Value, b: Value) -> Value:
         name = name.removesuffix("_reassoc")
@@ -436,24 +423,23 @@ class LlvmScalars:
 
     def _float_division(self, name: str, a: Value, b: Value) -> Value:
         """NumPy's divmod of floats, which is Python's, with infinities and NaN."""
-        with self.contracting(False):
-            zero, one = self.zero(a), self.one(a)
-            rest = self._binary("frem", a, b)
-            has_rest = self("ne", rest, zero)
-            unlike = self("ne", self("lt", b, zero), self("lt", rest, zero))
-            low = self("and", has_rest, unlike)
-            if name == "mod":
-                rest = self("select", low, self("add", rest, b), rest)
-                return self("select", has_rest, rest, self("copysign", zero, b))
-            exact = self("div", a, b)
-            quotient = self("div", self("sub", a, rest), b)
-            quotient = self("select", low, self("sub", quotient, one), quotient)
-            down = self("floor", quotient)
-            up = self("gt", self("sub", quotient, down), self.like(a, 0.5))
-            down = self("select", up, self("add", down, one), down)
-            signed_zero = self("copysign", zero, exact)
-            down = self("select", self("ne", quotient, zero), down, signed_zero)
-            return self("select", self("eq", b, zero), exact, down)
+        zero, one = self.zero(a), self.one(a)
+        rest = self._binary("frem", a, b)
+        has_rest = self("ne", rest, zero)
+        unlike = self("ne", self("lt", b, zero), self("lt", rest, zero))
+        low = self("and", has_rest, unlike)
+        if name == "mod":
+            rest = self("select", low, self("add", rest, b), rest)
+            return self("select", has_rest, rest, self("copysign", zero, b))
+        exact = self("div", a, b)
+        quotient = self("div", self("sub", a, rest), b)
+        quotient = self("select", low, self("sub", quotient, one), quotient)
+        down = self("floor", quotient)
+        up = self("gt", self("sub", quotient, down), self.like(a, 0.5))
+        down = self("select", up, self("add", down, one), down)
+        signed_zero = self("copysign", zero, exact)
+        down = self("select", self("ne", quotient, zero), down, signed_zero)
+        return self("select", self("eq", b, zero), exact, down)
 
     # ---------------------------------------------------------- conversions
 
