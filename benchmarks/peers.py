@@ -137,7 +137,7 @@ def imports() -> None:
 
 
 def scale() -> None:
-    """Chains and sums of 10,000 and 100,000 operations: build, sort, grad, print, run."""
+    """Chains and sums of 10,000 and 100,000 operations, step by step."""
     for kind in ("chain", "sum"):
         totals = {}
         for count in (10_000, 100_000):
@@ -168,7 +168,9 @@ def scale() -> None:
             print(f"{kind} of {count} operations, {nodes} nodes:", end=" ")
             print(", ".join(f"{n} {t:.2f} s" for n, t in steps.items()))
         small, large = totals[10_000], totals[100_000]
-        print("  100k / 10k:", ", ".join(f"{n} {large[n] / small[n]:.1f}" for n in small))
+        print(
+            "  100k / 10k:", ", ".join(f"{n} {large[n] / small[n]:.1f}" for n in small)
+        )
 
 
 if __name__ == "__main__":

@@ -33,8 +33,10 @@ def bind_sizes(inputs: Sequence[Node], arrays: Sequence[np.ndarray]) -> dict[Dim
             )
         for axis, (declared, actual) in enumerate(zip(node.shape, array.shape)):
             atoms = () if isinstance(declared, int) else tuple(declared.atoms())
-            if len(atoms) == 1 and declared == sizes.of_atom(atoms[0]) and (
-                isinstance(atoms[0], Dim) and atoms[0] not in values
+            if (
+                len(atoms) == 1
+                and declared == sizes.of_atom(atoms[0])
+                and (isinstance(atoms[0], Dim) and atoms[0] not in values)
             ):
                 values[atoms[0]] = actual
                 source[atoms[0]] = f"axis {axis} of {node.name}"

@@ -94,13 +94,16 @@ class Structure:
 
         Types must be the same to the letter here, which is what calls in a loop have.
         """
-        kind, children = self.kind, self.children
+        kind: Any = self.kind
+        children = self.children
         if kind is None:
             leaves.append(tree)
             return True
         if type(tree) is not kind or len(tree) != len(children):
             return False
-        for key, child in zip(self.keys if kind is dict else range(len(tree)), children):
+        for key, child in zip(
+            self.keys if kind is dict else range(len(tree)), children
+        ):
             if kind is dict and key not in tree:
                 return False
             if child.kind is None:

@@ -45,7 +45,16 @@ class Node(Operators):
         Grows with creation: arguments have smaller numbers than their users.
     """
 
-    __slots__ = ("op", "args", "params", "type", "origin", "name", "serial", "__weakref__")
+    __slots__ = (
+        "op",
+        "args",
+        "params",
+        "type",
+        "origin",
+        "name",
+        "serial",
+        "__weakref__",
+    )
     __match_args__ = ("op", "args", "params")
 
     op: Any
@@ -85,9 +94,7 @@ class Node(Operators):
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
-        return (
-            f"<{self.op.name}{name} {self.dtype.name}{shape_text(self.shape)}>"
-        )
+        return f"<{self.op.name}{name} {self.dtype.name}{shape_text(self.shape)}>"
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "name" and value is not None and self.name is None:

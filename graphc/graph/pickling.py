@@ -18,8 +18,7 @@ def flatten(outputs: list[Node]) -> tuple[list[tuple], list[int]]:
     order = topological_order(outputs)
     index = {n: i for i, n in enumerate(order)}
     rows = [
-        (n.op, tuple(index[a] for a in n.args), n.params, n.type, n.name)
-        for n in order
+        (n.op, tuple(index[a] for a in n.args), n.params, n.type, n.name) for n in order
     ]
     return rows, [index[o] for o in outputs]
 

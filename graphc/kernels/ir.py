@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -104,7 +104,8 @@ class FromSize:
 @dataclass(frozen=True, eq=False)
 class Load:
     """An element of a buffer. Loads of buffers the kernel writes carry the stage
-    they belong to, before which they must not move."""
+    they belong to, before which they must not move.
+    """
 
     buffer: Buffer
     offset: SizeLike
@@ -134,7 +135,7 @@ class Current:
     dtype: np.dtype
 
 
-Value = Union[Constant, Instruction, FromSize, Load, Accumulator, Current]
+Value = Constant | Instruction | FromSize | Load | Accumulator | Current
 
 
 @dataclass(eq=False)
@@ -179,7 +180,7 @@ class Store:
     instruction: str | None = None
 
 
-Statement = Union[Loop, Start, Update, Set, Store]
+Statement = Loop | Start | Update | Set | Store
 
 
 @dataclass(eq=False)

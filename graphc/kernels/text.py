@@ -87,7 +87,10 @@ class _Writer:
                 self._line(depth, f"{s.accumulator} = {s.accumulator.initial}")
             elif isinstance(s, Update):
                 value = self._value(s.value, depth)
-                self._line(depth, _combine(str(s.accumulator), s.accumulator.instruction, value))
+                self._line(
+                    depth,
+                    _combine(str(s.accumulator), s.accumulator.instruction, value),
+                )
             elif isinstance(s, Set):
                 self._line(depth, f"{s.accumulator} = {self._value(s.value, depth)}")
             else:

@@ -23,7 +23,9 @@ _process = secrets.token_hex(6)
 class Leaf(Op):
     """An op without arguments: its derivative is zero, its batch itself."""
 
-    def batch(self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]) -> Node:
+    def batch(
+        self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
+    ) -> Node:
         return node
 
 

@@ -125,7 +125,8 @@ class Slice(Move):
             )
 
     def requirements(self, node: Node) -> Sequence[SizeLike]:
-        return _room_needed(*node.params, node.args[0].shape)
+        starts, counts, steps = node.params
+        return _room_needed(starts, counts, steps, node.args[0].shape)
 
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         self.check(node, size)

@@ -159,7 +159,9 @@ def _sizes(
 
     Different ones first, then one for all.
     """
-    dims = list(dict.fromkeys(d for n in graph.inputs for s in n.shape for d in sizes.dims(s)))
+    dims = list(
+        dict.fromkeys(d for n in graph.inputs for s in n.shape for d in sizes.dims(s))
+    )
     apart = attempt % 2 == 0
     values = {d: 3 + attempt + (i if apart else 0) for i, d in enumerate(dims)}
     for _ in range(len(pairs) + 1):

@@ -92,7 +92,7 @@ def fold_arrays(node: Node) -> Node | None:
         if x.op is constant_:
             largest = max(largest, x.params[0].array.size)
     sizes = (node.size, *(x.size for x in node.args))
-    if not is_static((*sizes, *node.shape)) or max(sizes) > largest:  # type: ignore[type-var]
+    if not is_static((*sizes, *node.shape)) or max(sizes) > largest:  # type: ignore[type-var,operator]
         return None
     flops = node.op.flops(node)
     if not isinstance(flops, int) or flops > MAX_FLOPS:

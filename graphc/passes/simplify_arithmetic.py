@@ -107,8 +107,12 @@ def extremum_with_infinity(node: Node) -> Node | None:
 
 
 @rules.on(
-    ar.minimum, ar.maximum, logic.logical_and, logic.logical_or,
-    logic.bitwise_and, logic.bitwise_or,
+    ar.minimum,
+    ar.maximum,
+    logic.logical_and,
+    logic.logical_or,
+    logic.bitwise_and,
+    logic.bitwise_or,
 )
 def of_itself(node: Node) -> Node | None:
     """max(x, x) -> x, and so min, and, or."""

@@ -138,7 +138,9 @@ def transpose_of_broadcast(node: Node) -> Node | None:
     (wide,) = node.args
     if wide.op is not broadcast_:
         return None
-    return stretch(permute(padded_rank(wide.args[0], wide.ndim), node.params[0]), node.shape)
+    return stretch(
+        permute(padded_rank(wide.args[0], wide.ndim), node.params[0]), node.shape
+    )
 
 
 # ------------------------------------------------------------------- slice, pad
@@ -254,9 +256,7 @@ def concatenate_pieces(node: Node) -> Node | None:
             merged.append(piece)
         else:
             merged[-1] = joint
-    if len(merged) == len(node.args) and all(
-        a is b for a, b in zip(merged, node.args)
-    ):
+    if len(merged) == len(node.args) and all(a is b for a, b in zip(merged, node.args)):
         return None
     return _if_typed(concatenate(merged, axis), node)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from graphc.graph.node import Node
@@ -217,5 +216,3 @@ def sum_of_scaled(node: Node) -> Node | None:
     if number(c) is None or y.shape != x.shape:
         return None
     return x.op(sum_(y, params=node.params), scalar(number(c), y))
-
-

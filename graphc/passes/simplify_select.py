@@ -206,7 +206,9 @@ def cast_twice(node: Node) -> Node | None:
 def _keeps_all(source: np.dtype, target: np.dtype) -> bool:
     """Tell whether every number of one dtype is one of another."""
     if source.kind in "iu" and target.kind == "f":
-        return np.iinfo(source).bits - (source.kind == "i") <= np.finfo(target).nmant + 1
+        return (
+            np.iinfo(source).bits - (source.kind == "i") <= np.finfo(target).nmant + 1
+        )
     return np.can_cast(source, target, "safe")
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.graph import operators
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.graph import operators
 from graphc.ops import arithmetic as ar
 from graphc.ops import elementwise as el
 from graphc.ops import index, move, powers, reduce, rounding, slicing, special

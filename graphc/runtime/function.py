@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.backends import reference
 from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
-from graphc.graph.node import Node
-from graphc.backends import reference
 from graphc.runtime.arguments import as_input, check_out
 from graphc.types import sizes
 from graphc.types.errors import IndexOutOfRangeError, InputError, made_at
@@ -123,11 +122,11 @@ class Function:
         leaves = result if isinstance(result, tuple) else (result,)
         return self._outputs.unflatten(leaves)
 
-    def _run(self, arrays: list[np.ndarray], values: Mapping[Dim, int], out: Any) -> Any:
+    def _run(
+        self, arrays: list[np.ndarray], values: Mapping[Dim, int], out: Any
+    ) -> Any:
         shapes = self._output_shapes(values)
-        results = [
-            np.empty(s, o.dtype) for s, o in zip(shapes, self.graph.outputs)
-        ]
+        results = [np.empty(s, o.dtype) for s, o in zip(shapes, self.graph.outputs)]
         failed = self._executable.run(arrays, results, values)
         if failed is not None:
             raise IndexOutOfRangeError(
@@ -221,7 +220,9 @@ class Function:
         for step in self._executable.program.steps:
             printed = self._executable.printed.get(id(getattr(step, "kernel", None)))
             label = step.label if printed is None else step.kernel.label
-            out.append(KernelInfo("product" if printed is None else printed.name, label))
+            out.append(
+                KernelInfo("product" if printed is None else printed.name, label)
+            )
         return out
 
     @property
@@ -253,7 +254,10 @@ class Function:
 
         inputs, outputs = self.original.inputs, self.original.outputs
         rows = flatten([*inputs, *outputs])
-        return (_restore, (rows, len(inputs), self._inputs, self._outputs, self.backend))
+        return (
+            _restore,
+            (rows, len(inputs), self._inputs, self._outputs, self.backend),
+        )
 
 
 def _restore(
@@ -276,11 +280,7 @@ def _dims(graph: Graph) -> list[Dim]:
 
 
 def _constant_shapes(graph: Graph) -> list[tuple[int, ...]] | None:
-    if all(sizes.is_static(o.shape) for o in graph.outputs):
-        return [tuple(o.shape) for o in graph.outputs]  # type: ignore[misc]
+    shapes = [o.shape for o in graph.outputs]
+    if all(sizes.is_static(s) for s in shapes):
+        return shapes  # type: ignore[return-value]
     return None
-
-
-def input_problem(node: Node) -> str:
-    """Return how an input is called in messages."""
-    return node.label()

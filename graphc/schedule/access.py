@@ -36,7 +36,7 @@ class Access(NamedTuple):
     """One read of an argument: its position, and the index in terms of `AXES`."""
 
     position: int
-    index: Index
+    index: Index  # type: ignore[assignment]  # not tuple.index, which goes unused
 
 
 class _Probe:
@@ -114,9 +114,7 @@ def broadcast_index(index: Index, arg: Node) -> Index:
 
 def rows_kept(index: Index, rows: int) -> bool:
     """Tell whether the first `rows` indices are the node's own first axes."""
-    return len(index) >= rows and all(
-        index[a] == AXIS_INDEX[a] for a in range(rows)
-    )
+    return len(index) >= rows and all(index[a] == AXIS_INDEX[a] for a in range(rows))
 
 
 def axes_used(index: Index) -> set[Atom]:

@@ -162,8 +162,12 @@ class Evaluation:
                 if key not in self.memo:
                     raise _Missing(key)
             return node.op.scalar(self.k, node, *(self.memo[key] for key in keys))
-        internal_assert(hasattr(node.op, "read"), f"{node.op.name} is not computed here")
-        return node.op.read(self.k, node, index, lambda p, i: self._given(node.args[p], i))
+        internal_assert(
+            hasattr(node.op, "read"), f"{node.op.name} is not computed here"
+        )
+        return node.op.read(
+            self.k, node, index, lambda p, i: self._given(node.args[p], i)
+        )
 
     def _given(self, node: Node, index: Index) -> Value:
         key = (node, tuple(index))

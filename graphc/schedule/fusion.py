@@ -25,7 +25,7 @@ from graphc.graph.node import Node
 from graphc.ops.contract import MatMul as Contraction
 from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.leaf import constant_, input_, uniform_value
-from graphc.schedule.access import Access, axes_used, AXES, reading, rows_kept
+from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
 from graphc.schedule.views import operand_views
 from graphc.types.errors import internal_assert
 from graphc.types.tensor_type import Shape
@@ -259,8 +259,10 @@ class Fusion:
         waiting: dict[int, list[Node]] = {}
         required: set[Node] = set()
 
+        deepest = max((i.depth for i in self.info.values()), default=0)
+        level = deepest + 1
+
         def require(node: Node) -> None:
-            nonlocal level
             if node in required or self.info[node].kind == "stored":
                 return
             internal_assert(
@@ -269,8 +271,6 @@ class Fusion:
             required.add(node)
             waiting.setdefault(self.info[node].depth, []).append(node)
 
-        deepest = max((i.depth for i in self.info.values()), default=0)
-        level = deepest + 1
         for output in self.graph.outputs:
             require(output)
         for depth in range(deepest, -1, -1):
@@ -303,7 +303,8 @@ class Fusion:
             for root, rows in zip(members, tied):
                 if rows is None:
                     rows = next(
-                        (k for k in known if k and k == root.shape[: len(k)]), root.shape
+                        (k for k in known if k and k == root.shape[: len(k)]),
+                        root.shape,
                     )
                 kernels.setdefault(rows, Group(depth, rows)).roots.append(root)
             yield from kernels.values()

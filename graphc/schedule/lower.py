@@ -8,7 +8,7 @@ is kept in a scratch row, which stays in cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphc.graph.node import Node
@@ -154,8 +154,10 @@ class GroupLowering(Evaluation):
             if isinstance(value, Instruction):
                 stack.extend(value.operands)
                 continue
-            size = value.offset if isinstance(value, Load) else (
-                value.size if isinstance(value, FromSize) else 0
+            size = (
+                value.offset
+                if isinstance(value, Load)
+                else (value.size if isinstance(value, FromSize) else 0)
             )
             out.append(size)
             stack.extend(a.value for a in value_atoms(size) if isinstance(a, Dynamic))
@@ -200,7 +202,9 @@ class GroupLowering(Evaluation):
                 items.append(_Item(node, level[node], node.shape[count:], False))
         return items
 
-    def _kept_rows(self, items: list[_Item], level_stage: int, inner: Shape) -> list[Node]:
+    def _kept_rows(
+        self, items: list[_Item], level_stage: int, inner: Shape
+    ) -> list[Node]:
         """Return expensive values of this stage that later stages use again."""
         uses: dict[Node, set[int]] = {}
         stages = {i.node: i for i in items}
@@ -303,7 +307,7 @@ class GroupLowering(Evaluation):
                 zero = self.k.constant(initial, node.dtype)
                 offset = base + sizes.of_atom(v)
                 self.before.append(Loop(v, width, [Store(buffer, offset, zero)]))
-                offset = base + row_major([at[a] for a in kept], shape)
+                offset = base + row_major(tuple(at[a] for a in kept), shape)
                 inside.append(Store(buffer, offset, value, op.instruction))
                 return
             total = self._accumulator(node, initial)
@@ -323,10 +327,8 @@ class GroupLowering(Evaluation):
             width = sizes.product(shape[len(self.rows) :])
             base = row_major(self.row_index, self.rows) * width
             zero = self.k.constant(initial, node.dtype)
-            start.append(
-                Loop(v, width, [Store(buffer, base + sizes.of_atom(v), zero)])
-            )
-            offset = row_major([at[a] for a in kept], shape)
+            start.append(Loop(v, width, [Store(buffer, base + sizes.of_atom(v), zero)]))
+            offset = row_major(tuple(at[a] for a in kept), shape)
             inside.append(Store(buffer, offset, value, op.instruction))
             return
         accumulator = self._accumulator(node, initial)
@@ -340,9 +342,7 @@ class GroupLowering(Evaluation):
 
     def _accumulator(self, node: Node, initial: object) -> Accumulator:
         self.accumulators += 1
-        return Accumulator(
-            self.accumulators, node.dtype, node.op.instruction, initial
-        )
+        return Accumulator(self.accumulators, node.dtype, node.op.instruction, initial)
 
     # ----------------------------------------------------------------- finish
 

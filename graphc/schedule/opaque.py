@@ -16,6 +16,7 @@ from graphc.kernels.ir import (
     Statement,
     Store,
     Update,
+    Value,
 )
 from graphc.ops.contract import MatMul
 from graphc.ops.declare import Index
@@ -71,7 +72,9 @@ class _Serial(Evaluation):
         cut = sizes.floordiv(work * 4, CHUNK_WORK)
         chunks = sizes.maximum(1, sizes.minimum(most, cut))
         label = f"{self.node.op.name} -> {self.node.type}"
-        kernel = Kernel(rows, self.row, self.chunk, [], body, [], self.buffers, [], label)
+        kernel = Kernel(
+            rows, self.row, self.chunk, [], body, [], self.buffers, [], label
+        )
         return KernelCall(kernel, self.memory, chunks, [self.node])
 
 
@@ -150,7 +153,7 @@ def _scatter(fusion: Fusion, node: Node, report: Report) -> KernelCall:
 
 
 def _target(e: Evaluation, node: Node, index: Index) -> Index:
-    def arg(position: int, at: Index):
+    def arg(position: int, at: Index) -> Value:
         return e.value(node.args[position], tuple(at))
 
     return node.op.target(e.k, node, index, arg)

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Union
 
 import numpy as np
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.leaf import constant_, input_
-from graphc.schedule.fusion import Fusion
+from graphc.schedule.fusion import Fusion, Group
 from graphc.schedule.legalize import legalize
-from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS, KernelCall, Memory, lower_group
+from graphc.schedule.lower import (
+    CHUNK_WORK,
+    MAX_CHUNKS,
+    KernelCall,
+    Memory,
+    lower_group,
+)
 from graphc.schedule.opaque import lower_opaque
 from graphc.schedule.product import ProductCall
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
-Step = Union[KernelCall, ProductCall]
+Step = KernelCall | ProductCall
 ALIGNMENT = 64
 
 
@@ -100,7 +105,7 @@ def schedule(graph: Graph) -> Program:
 
     depth_steps: dict[int, list[Step]] = {}
     for group in fusion.groups:
-        calls = lower_group(fusion, group, report, chunks_of(group, fusion))
+        calls = lower_group(fusion, group, report, chunks_of(group))
         depth_steps.setdefault(group.depth, []).extend(calls)
     for node in fusion.opaque:
         depth = fusion.info[node].depth
@@ -111,12 +116,16 @@ def schedule(graph: Graph) -> Program:
     return program
 
 
-def chunks_of(group, fusion: Fusion) -> SizeLike:
+def chunks_of(group: Group) -> SizeLike:
     """Return into how many chunks a group's rows are cut: by size alone."""
     rows = sizes.product(group.rows)
     work: SizeLike = 0
     for node in group.nodes:
-        size = node.args[0].size if node.args and node.ndim < node.args[0].ndim else node.size
+        size = (
+            node.args[0].size
+            if node.args and node.ndim < node.args[0].ndim
+            else node.size
+        )
         cost = getattr(node.op, "cost", 1) + 10 * getattr(node.op, "transcendental", 0)
         if isinstance(size, int) or len(size.terms) <= 2:
             work = work + size * max(1, cost)

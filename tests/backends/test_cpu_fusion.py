@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.support.cpu import assert_cpu_agrees, placeholders
 
 import graphc as cg
 from graphc.graph.node import Node
 from graphc.ops import index, leaf, move, reduce, scan, slicing
 from graphc.ops.contract import matmul_
+from tests.support.cpu import assert_cpu_agrees, placeholders
 
 exp = cg.exp
 _rng = np.random.default_rng(7)
@@ -29,7 +29,9 @@ def largest(x: Node, *axes: int) -> Node:
 
 def back(x: Node, like: Node, *axes: int) -> Node:
     """Reshape a reduction so that it broadcasts over the axes it lost."""
-    return move.reshape(x, tuple(1 if a in axes else s for a, s in enumerate(like.shape)))
+    return move.reshape(
+        x, tuple(1 if a in axes else s for a, s in enumerate(like.shape))
+    )
 
 
 CASES: dict[str, tuple] = {}
@@ -140,7 +142,12 @@ def maximum_of_a_sum_of_a_product(a, b, c):
     # x == max(x) in the gradient would hold nowhere
     product = a * b
     x = product + c
-    return exp(product), product, cg.grad(largest(x, 1).sum(), c), x == back(largest(x, 1), x, 1)
+    return (
+        exp(product),
+        product,
+        cg.grad(largest(x, 1).sum(), c),
+        x == back(largest(x, 1), x, 1),
+    )
 
 
 @case(real(3, 4, 5))
@@ -295,7 +302,9 @@ def products_of_views(a, b, c):
         matmul_(slicing.flip(a, 0), b),
         matmul_(slicing.flip(c, 1), a),
         matmul_(slicing.slice_axis(c, 0, 0, n // 2, 2), a),
-        matmul_(slicing.slice_axis(c, 1, 0, n // 2, 2), slicing.slice_axis(a, 0, 0, n // 2)),
+        matmul_(
+            slicing.slice_axis(c, 1, 0, n // 2, 2), slicing.slice_axis(a, 0, 0, n // 2)
+        ),
         matmul_(move.broadcast_to(slicing.slice_axis(c, 0, 0, 1), c.shape), a),
         matmul_(exp(a), move.permute(exp(a), (1, 0))),
         matmul_(move.reshape(c, (n * n, 1)), move.reshape(c, (1, n * n))),
@@ -313,7 +322,10 @@ def product_of_booleans(a, b):
     return matmul_(a, b)
 
 
-@case(_rng.integers(-9, 9, (3, 4, 5)).astype(np.int8), _rng.integers(-9, 9, (5, 3)).astype(np.int8))
+@case(
+    _rng.integers(-9, 9, (3, 4, 5)).astype(np.int8),
+    _rng.integers(-9, 9, (5, 3)).astype(np.int8),
+)
 def product_of_bytes(a, b):
     return matmul_(a, b)
 
@@ -357,7 +369,13 @@ def convolution_by_slices(x):
 
 @case(real(4, 6))
 def slices_with_steps(x):
-    return x[::-1], x[:, ::-2], x[1:, ::2] * 2.0, x[1:-1, -3:], (x[::-1] + x[:, ::-1])[1:]
+    return (
+        x[::-1],
+        x[:, ::-2],
+        x[1:, ::2] * 2.0,
+        x[1:-1, -3:],
+        (x[::-1] + x[:, ::-1])[1:],
+    )
 
 
 @case(real(4, 3), real(2, 3), real(5, 3))
@@ -532,7 +550,10 @@ def empty_pieces_with_long_rows(x, y):
 @case(real(50, 3), rtol=1e-10)
 def training_step_of_an_mlp(x):
     rng = np.random.default_rng(1)
-    w1, w2 = leaf.constant(rng.normal(size=(3, 8))), leaf.constant(rng.normal(size=(8, 1)))
+    w1, w2 = (
+        leaf.constant(rng.normal(size=(3, 8))),
+        leaf.constant(rng.normal(size=(8, 1))),
+    )
     h = cg.nn.relu(x @ w1)
     loss = ((h @ w2) ** 2).mean()
     g = cg.grad(loss, x)

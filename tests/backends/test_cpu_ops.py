@@ -6,6 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
+
+import graphc as cg
+from graphc.ops.leaf import new_input
+from graphc.types.errors import DTypeError
+from graphc.types.tensor_type import tensor_type
 from tests.support.cpu import assert_close, assert_cpu_agrees
 from tests.support.registry import (
     DOMAINS,
@@ -15,11 +20,6 @@ from tests.support.registry import (
     samples,
 )
 from tests.support.tensor_samples import SAMPLES, tensor_ops
-
-import graphc as cg
-from graphc.ops.leaf import new_input
-from graphc.types.errors import DTypeError
-from graphc.types.tensor_type import tensor_type
 
 SIZES = (0, 1, 2, 3, 7, 8, 31, 1000)
 GROUPED = {str(d): d for d in DTYPES}
@@ -62,7 +62,9 @@ def test_elementwise_ops_of_a_dtype(name):
         ]
         for size in SIZES
     ]
-    assert_cpu_agrees(inputs, outputs, *calls, rtol=3e-6 if dtype.itemsize <= 4 else 1e-12)
+    assert_cpu_agrees(
+        inputs, outputs, *calls, rtol=3e-6 if dtype.itemsize <= 4 else 1e-12
+    )
 
 
 def test_every_tensor_op_has_a_sample():

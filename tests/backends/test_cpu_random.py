@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.support.cpu import assert_close
-from tests.support.random_graphs import random_graph
 
 import graphc as cg
 from graphc.backends.reference import run
 from graphc.graph.graph import Graph
+from tests.support.cpu import assert_close
+from tests.support.random_graphs import random_graph
 
 COUNT = int(os.environ.get("GRAPHC_RANDOM_GRAPHS", "24"))
 FIRST = int(os.environ.get("GRAPHC_RANDOM_FIRST", "0"))

@@ -27,7 +27,9 @@ BOUNDS = {
     **dict.fromkeys(("exp", "exp2", "log", "log2", "log10", "cbrt", "pow"), 1.25),
     **dict.fromkeys(("expm1", "log1p", "sin", "cos", "arcsin", "arccos"), 1.75),
     **dict.fromkeys(("cosh", "erf", "softplus"), 1.8),
-    **dict.fromkeys(("arctan", "arctan2", "sinh", "arcsinh", "arccosh", "arctanh"), 2.2),
+    **dict.fromkeys(
+        ("arctan", "arctan2", "sinh", "arcsinh", "arccosh", "arctanh"), 2.2
+    ),
     **dict.fromkeys(("tanh", "sigmoid"), 2.5),
     "tan": 3.0,
     "erfc": 3.5,

@@ -66,9 +66,11 @@ def test_a_right_pass_is_left_alone():
 def test_a_pass_that_is_a_function_is_named():
     def swaps_operands(graph: Graph) -> Graph:
         return graph.rewritten(
-            lambda n: ar.subtract(n.args[1], n.args[0])
-            if n.op is ar.subtract and n.args[0] is x
-            else None
+            lambda n: (
+                ar.subtract(n.args[1], n.args[0])
+                if n.op is ar.subtract and n.args[0] is x
+                else None
+            )
         )
 
     fails(swaps_operands, Graph([x, y], [x - y]), "pass swaps_operands", "output 0")
@@ -140,7 +142,9 @@ def test_integers_index_in_range():
     graph = Graph([x, i], [x[i]])
     arrays = sample_arrays(graph)
     assert arrays is not None
-    np.testing.assert_array_equal(cg.evaluate(x[i], dict(zip((x, i), arrays))), arrays[0][arrays[1]])
+    np.testing.assert_array_equal(
+        cg.evaluate(x[i], dict(zip((x, i), arrays))), arrays[0][arrays[1]]
+    )
 
 
 def test_messages_end_in_a_sentence():

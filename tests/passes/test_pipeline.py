@@ -110,9 +110,7 @@ def test_names_and_origins_carry_over():
 
 def test_inputs_stay_even_if_unused():
     graph = run_passes(Graph([x, y], [x * 1.0]))
-    assert graph.inputs == (x, y) or all(
-        a is b for a, b in zip(graph.inputs, (x, y))
-    )
+    assert graph.inputs == (x, y) or all(a is b for a, b in zip(graph.inputs, (x, y)))
     assert graph.outputs[0] is x
 
 
@@ -123,11 +121,14 @@ def test_sizes_taken_as_equal_keep_their_formulas():
     assert out.type == total.type
 
 
-@pytest.mark.parametrize("build", [
-    lambda v: cg.sin(v) * 1.5,
-    lambda v: -(v + 1.0),
-    lambda v: (v * 1.0) + 0.0,
-])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda v: cg.sin(v) * 1.5,
+        lambda v: -(v + 1.0),
+        lambda v: (v * 1.0) + 0.0,
+    ],
+)
 def test_long_chains(build):
     z = x
     for _ in range(20_000):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.rewrite_examples import (
+    EXAMPLES,
+    INPUTS,
+    MODERATE,
+    SPECIAL,
+    Example,
+    arrays,
+)
 
 import graphc as cg
 from graphc.graph.graph import Graph
 from graphc.passes.pipeline import PASSES, run_passes
 from graphc.passes.rewrite import Rule, RulePass, recorded_rules
 
-from support.rewrite_examples import EXAMPLES, INPUTS, MODERATE, SPECIAL, Example, arrays
-
 RULES: dict[str, Rule] = {
-    rule.name: rule
-    for run in PASSES
-    if isinstance(run, RulePass)
-    for rule in run.rules
+    rule.name: rule for run in PASSES if isinstance(run, RulePass) for rule in run.rules
 }
 
 

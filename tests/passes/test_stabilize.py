@@ -20,10 +20,20 @@ a = cg.matrix("a", ("n", 3))
 
 FORMULAS = {
     "log1p": (lambda v: cg.log(1 + v), lambda v: mpmath.log(1 + v), (1e-20, 3e-9, 2.0)),
-    "log1m": (lambda v: cg.log(1 - v), lambda v: mpmath.log(1 - v), (1e-20, 3e-9, -2.0)),
-    "expm1": (lambda v: cg.exp(v) - 1, lambda v: mpmath.exp(v) - 1, (1e-20, -3e-9, 2.0)),
+    "log1m": (
+        lambda v: cg.log(1 - v),
+        lambda v: mpmath.log(1 - v),
+        (1e-20, 3e-9, -2.0),
+    ),
+    "expm1": (
+        lambda v: cg.exp(v) - 1,
+        lambda v: mpmath.exp(v) - 1,
+        (1e-20, -3e-9, 2.0),
+    ),
     "one_minus_exp": (
-        lambda v: 1 - cg.exp(v), lambda v: 1 - mpmath.exp(v), (1e-20, -3e-9, 2.0)
+        lambda v: 1 - cg.exp(v),
+        lambda v: 1 - mpmath.exp(v),
+        (1e-20, -3e-9, 2.0),
     ),
     "softplus": (
         lambda v: cg.log(1 + cg.exp(v)),
@@ -41,7 +51,9 @@ FORMULAS = {
         (1000.0, 50.0, 1.0, -50.0, -700.0),
     ),
     "sigmoid_tail": (
-        lambda v: 1 - nn.sigmoid(v), lambda v: 1 / (1 + mpmath.exp(v)), (40.0, 700.0, -3.0)
+        lambda v: 1 - nn.sigmoid(v),
+        lambda v: 1 / (1 + mpmath.exp(v)),
+        (40.0, 700.0, -3.0),
     ),
     "sigmoid_by_exp": (
         lambda v: cg.exp(v) / (1 + cg.exp(v)),
@@ -57,7 +69,9 @@ FORMULAS = {
     "erfc_mirrored": (lambda v: 1 + cg.erf(v), lambda v: mpmath.erfc(-v), (-20.0, 0.5)),
     "erf": (lambda v: 1 - cg.erfc(v), mpmath.erf, (1e-20, 0.5)),
     "one_minus_cos": (
-        lambda v: 1 - cg.cos(v), lambda v: 1 - mpmath.cos(v), (1e-10, 1e-3, 2.0)
+        lambda v: 1 - cg.cos(v),
+        lambda v: 1 - mpmath.cos(v),
+        (1e-10, 1e-3, 2.0),
     ),
     "root_of_square": (lambda v: cg.sqrt(v * v), abs, (1e-200, -1e200, -2.0)),
     "log_of_exp": (lambda v: cg.log(cg.exp(v)), lambda v: v, (-1e4, 1e4, 1e-20)),
@@ -86,7 +100,9 @@ def test_gradient_of_stabilized_formula_is_accurate_at_extremes(name):
     np.testing.assert_allclose(got, wanted, rtol=1e-14, atol=1e-300)
 
 
-ROWS = np.array([[1000.0, 999.0, -1000.0], [-2000.0, -2001.0, -2002.0], [0.1, 0.2, 0.3]])
+ROWS = np.array(
+    [[1000.0, 999.0, -1000.0], [-2000.0, -2001.0, -2002.0], [0.1, 0.2, 0.3]]
+)
 
 
 def logsumexp(row) -> mpmath.mpf:
@@ -97,7 +113,9 @@ def logsumexp(row) -> mpmath.mpf:
 def test_logsumexp_written_out(keepdims):
     total = cg.log(cg.sum(cg.exp(a), axis=1, keepdims=keepdims))
     got = cg.evaluate(compiled(total, a), {a: ROWS})
-    np.testing.assert_allclose(got.ravel(), [float(logsumexp(r)) for r in ROWS], rtol=1e-15)
+    np.testing.assert_allclose(
+        got.ravel(), [float(logsumexp(r)) for r in ROWS], rtol=1e-15
+    )
 
 
 def test_logsumexp_of_infinities_is_theirs():

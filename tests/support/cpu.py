@@ -26,7 +26,9 @@ def placeholders(*arrays: np.ndarray, shapes: Any = None) -> list[Node]:
     ]
 
 
-def assert_close(got: np.ndarray, wanted: np.ndarray, what: str, rtol: Any = None) -> None:
+def assert_close(
+    got: np.ndarray, wanted: np.ndarray, what: str, rtol: Any = None
+) -> None:
     """Compare an array with the expected one: types, NaNs, values to rounding."""
     wanted = np.asarray(wanted)
     assert isinstance(got, np.ndarray), what

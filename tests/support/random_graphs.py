@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from tests.support.registry import DOMAINS, ELEMENTWISE, params_of
 
 import graphc as cg
 from graphc.graph.node import Node
@@ -22,6 +21,7 @@ from graphc.ops.arithmetic import cast
 from graphc.ops.contract import matmul_
 from graphc.types import sizes
 from graphc.types.tensor_type import broadcast_shapes, tensor_type
+from tests.support.registry import DOMAINS, ELEMENTWISE, params_of
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 UNSTEADY = {"floor", "ceil", "trunc", "round", "sign", "floor_divide", "remainder"}
@@ -77,11 +77,12 @@ class Grower:
     def grow(self) -> None:
         for _ in range(20):
             step = self.random.choice(SMOOTH if self.smooth else STEPS)
-            new = step(self)
+            try:
+                new = step(self)
+            except (cg.ShapeError, cg.IndexOutOfRangeError):  # such as no extremum
+                continue
             if new is not None and new.ndim <= 5 and _small(new.size):
-                self.pool.append(cast(new, self.dtype) if new.dtype.kind != "b" else new)
-                if new.dtype.kind == "b":
-                    self.pool[-1] = cast(new, self.dtype)
+                self.pool.append(cast(new, self.dtype))
                 return
 
 
@@ -113,8 +114,9 @@ def elementwise(g: Grower) -> Node | None:
     args = [first]
     for _ in range(op.arity - 1):
         fitting = [
-            x for x in g.pool[-12:] if broadcast_shapes([first.shape, x.shape]) is not None
-            and _known(first, x)
+            x
+            for x in g.pool[-12:]
+            if broadcast_shapes([first.shape, x.shape]) is not None and _known(first, x)
         ]
         args.append(g.random.choice(fitting))
     shaped = [
@@ -161,7 +163,9 @@ def reduction(g: Grower) -> Node | None:
         return None
     count = g.random.randint(1, x.ndim)
     axes = tuple(sorted(g.random.sample(range(x.ndim), count)))
-    op = g.random.choice((reduce.sum_, reduce.sum_, reduce.max_, reduce.min_, reduce.prod_))
+    op = g.random.choice(
+        (reduce.sum_, reduce.sum_, reduce.max_, reduce.min_, reduce.prod_)
+    )
     if op is reduce.prod_:
         x = squash(x, 0.6, 1.4)
     out = op(x, params=(axes,))
@@ -245,7 +249,9 @@ def padded(g: Grower) -> Node | None:
     shape[axis] = shape[axis] * step + start + g.random.randint(0, 2)
     starts = tuple(start if a == axis else 0 for a in range(x.ndim))
     steps = tuple(step if a == axis else 1 for a in range(x.ndim))
-    return slicing.pad(x, starts, tuple(shape), steps, 0.5 if g.random.random() < 0.5 else 0)
+    return slicing.pad(
+        x, starts, tuple(shape), steps, 0.5 if g.random.random() < 0.5 else 0
+    )
 
 
 def joined(g: Grower) -> Node | None:
@@ -358,7 +364,10 @@ def random_graph(seed: int, gradients: bool) -> RandomGraph:
         calls.append(
             [
                 rng.normal(
-                    size=[sizes.evaluate(s, lambda d: int(extents[d.name])) for s in x.shape]
+                    size=[
+                        sizes.evaluate(s, lambda d: int(extents[d.name]))
+                        for s in x.shape
+                    ]
                 ).astype(x.dtype)
                 for x in g.inputs
             ]

@@ -17,7 +17,7 @@ import graphc as cg
 from graphc.expressions import nn
 from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
-from graphc.ops import contract, index, leaf, logic, move, powers, reduce, slicing
+from graphc.ops import contract, index, leaf, logic, move, powers, slicing
 from graphc.types import sizes
 
 n = sizes.dim("n")
@@ -109,7 +109,9 @@ x, y, m, i, j, a, c, s, f = vars(b).values()
 
 FOLD = {
     "fold_uniform": Example(lambda: x + _full(2) * _full(3)),
-    "fold_moved_uniform": Example(lambda: x * move.reshape(leaf.full((n, 1), 3.0, "float64"), (n,))),
+    "fold_moved_uniform": Example(
+        lambda: x * move.reshape(leaf.full((n, 1), 3.0, "float64"), (n,))
+    ),
     "fold_arrays": Example(lambda: c + cg.constant(np.arange(3.0)) ** 3),
     "cast_of_range": Example(lambda: ar.cast(leaf.iota(n), "float32") + f),
 }
@@ -184,16 +186,12 @@ MOVES = {
         lambda: slicing.slice_op(x, params=((0,), (n,), (1,))),
     ),
     "pad_nothing": Example(
-        lambda: slicing.pad_(
-            x, params=((0,), (n,), (1,), leaf.Frozen(np.asarray(0.0)))
-        )
+        lambda: slicing.pad_(x, params=((0,), (n,), (1,), leaf.Frozen(np.asarray(0.0))))
     ),
     "slice_twice": Example(lambda: c[1:][::-1]),
     "pad_twice": Example(lambda: _pad(_pad(x, 1, 0), 2, 3)),
     "slice_of_broadcast": Example(lambda: _wide(x, 4, n)[1:3]),
-    "slice_of_pad": Example(
-        lambda: slicing.slice_(_pad(x, 2, 1), (2,), (n,))
-    ),
+    "slice_of_pad": Example(lambda: slicing.slice_(_pad(x, 2, 1), (2,), (n,))),
     "concatenate_pieces": Example(lambda: slicing.concatenate([c[:1], c[1:3]], 0)),
     "slice_of_concatenation": Example(
         lambda: slicing.slice_(slicing.concatenate([x, y], 0), (n,), (n,))
@@ -224,9 +222,7 @@ STABILIZE = {
     "log_of_sum_of_two": Example(lambda: cg.log(cg.exp(x) + cg.exp(y)), exact=False),
     "log_of_one_plus_exp": Example(lambda: cg.log(1 + cg.exp(x)), exact=False),
     "log_of_sigmoid": Example(lambda: cg.log(nn.sigmoid(x)), exact=False),
-    "log_of_one_minus_sigmoid": Example(
-        lambda: cg.log1p(-nn.sigmoid(x)), exact=False
-    ),
+    "log_of_one_minus_sigmoid": Example(lambda: cg.log1p(-nn.sigmoid(x)), exact=False),
     "one_minus_sigmoid": Example(lambda: 1 - nn.sigmoid(x), exact=False),
     "sigmoid_written_out": Example(lambda: 1 / (1 + cg.exp(-x)), exact=False),
     "softplus_minus_argument": Example(lambda: nn.softplus(x) - x, exact=False),
@@ -243,7 +239,12 @@ STABILIZE = {
 }
 
 EXAMPLES: dict[str, Example] = {
-    **FOLD, **ARITHMETIC, **SELECT, **MOVES, **REDUCTIONS, **STABILIZE
+    **FOLD,
+    **ARITHMETIC,
+    **SELECT,
+    **MOVES,
+    **REDUCTIONS,
+    **STABILIZE,
 }
 
 

@@ -53,7 +53,9 @@ def _machine() -> str:
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features().flatten()
-    return "\n".join([_version("numba"), _version("llvmlite"), llvm.get_host_cpu_name(), features])
+    return "\n".join(
+        [_version("numba"), _version("llvmlite"), llvm.get_host_cpu_name(), features]
+    )
 
 
 def _version(package: str) -> str:

@@ -142,7 +142,9 @@ class DriverPrinter(SizePrinter):
     def _argument(self, number: int, value: str, kind: str = "i64") -> None:
         self.words = max(self.words, number + 1)
         name = self.k.fresh("s")
-        self.k.lines.append(f"  {name} = getelementptr i64, ptr %arguments, i64 {number}")
+        self.k.lines.append(
+            f"  {name} = getelementptr i64, ptr %arguments, i64 {number}"
+        )
         self.k.lines.append(f"  store {kind} {value}, ptr {name}")
 
     # ---------------------------------------------------------------- steps

@@ -152,7 +152,10 @@ class EntryPrinter(SizePrinter):
         """Go on where a condition holds."""
         self.labels += 1
         label = f"go{self.labels}"
-        self.lines += [f"  br i1 {condition}, label %{label}, label %{otherwise}", f"{label}:"]
+        self.lines += [
+            f"  br i1 {condition}, label %{label}, label %{otherwise}",
+            f"{label}:",
+        ]
 
     def _require_equal(self, a: Register, b: Register) -> None:
         if a.text != b.text:
@@ -215,13 +218,19 @@ class EntryPrinter(SizePrinter):
         n = self.k.fresh("S")[1:]
         single = node.dtype.itemsize == 4
         lines = self.lines
-        lines += [f"  br i1 {is_array}, label %{n}_array, label %{n}_other", f"{n}_array:"]
+        lines += [
+            f"  br i1 {is_array}, label %{n}_array, label %{n}_other",
+            f"{n}_array:",
+        ]
         address = self._array(node, value)
         self._word(self.frame.inputs + number, address)
         lines += [f"  br label %{n}_done", f"{n}_other:"]
         place = self._emit(f"getelementptr i64, ptr %scalars, i64 {number}")
         float32 = self._emit(f"icmp eq ptr {kind}, {self._cell(FLOAT32_TYPE)}")
-        lines += [f"  br i1 {float32}, label %{n}_single, label %{n}_wide", f"{n}_single:"]
+        lines += [
+            f"  br i1 {float32}, label %{n}_single, label %{n}_wide",
+            f"{n}_single:",
+        ]
         x = self._field(value, FLOAT_VALUE, "float")
         if not single:
             x = self._emit(f"fpext float {x} to double")
@@ -262,7 +271,10 @@ class EntryPrinter(SizePrinter):
             )
             good = self._emit(f"icmp ne ptr {array}, null")
             n = self.k.fresh("O")[1:]
-            self.lines += [f"  br i1 {good}, label %{n}_made, label %{n}_failed", f"{n}_failed:"]
+            self.lines += [
+                f"  br i1 {good}, label %{n}_made, label %{n}_failed",
+                f"{n}_failed:",
+            ]
             self.lines += [f"  call void @Py_DecRef(ptr {m})" for m in self.made]
             self.lines += ["  ret ptr null", f"{n}_made:"]
             self.made.append(array)
@@ -281,9 +293,7 @@ class EntryPrinter(SizePrinter):
         touched: SizeLike = program.workspace
         for node in (*program.graph.inputs, *outputs):
             touched = touched + node.size * node.dtype.itemsize
-        big = self._emit(
-            f"icmp sge i64 {self._number(touched).text}, {RELEASE_BYTES}"
-        )
+        big = self._emit(f"icmp sge i64 {self._number(touched).text}, {RELEASE_BYTES}")
         workspace = self._take_workspace(need) if need.text != "0" else None
         self.lines.append(f"  br i1 {big}, label %unlocked, label %locked")
         self.lines += [
@@ -310,7 +320,9 @@ class EntryPrinter(SizePrinter):
             return
         several = self._emit(f"call ptr @PyTuple_New(i64 {len(self.made)})")
         for number, array in enumerate(self.made):
-            self._emit(f"call i32 @PyTuple_SetItem(ptr {several}, i64 {number}, ptr {array})")
+            self._emit(
+                f"call i32 @PyTuple_SetItem(ptr {several}, i64 {number}, ptr {array})"
+            )
         self.lines.append(f"  ret ptr {several}")
 
     def _take_workspace(self, need: Register) -> str:
@@ -489,7 +501,7 @@ def layout_known() -> bool:
 @lru_cache(maxsize=1)
 def _numpy_empty() -> int:
     """Return the address of NumPy's PyArray_Empty, entry 184 of its C API."""
-    from numpy._core import _multiarray_umath
+    from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
     capsule = _multiarray_umath._ARRAY_API
     get = ctypes.pythonapi.PyCapsule_GetPointer

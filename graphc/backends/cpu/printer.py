@@ -172,7 +172,7 @@ class KernelPrinter(SizePrinter):
             frame.lines += [
                 "  %seen = load i64, ptr %error_cell",
                 "  %failed = icmp ne i64 %seen, 0",
-                f"  br i1 %failed, label %report, label %done",
+                "  br i1 %failed, label %report, label %done",
                 "report:",
                 "  store i64 %seen, ptr %error",
                 "  br label %done",
@@ -185,7 +185,9 @@ class KernelPrinter(SizePrinter):
         frame.lines.append("  ret void")
         buffers = [f"ptr noalias %b{b.number}" for b in kernel.buffers]
         words = [f"i64 %p{i}" for i in range(len(self.parameters))]
-        head = ", ".join(["i64 %lo", "i64 %hi", "i64 %chunk", *buffers, *words, "ptr %error"])
+        head = ", ".join(
+            ["i64 %lo", "i64 %hi", "i64 %chunk", *buffers, *words, "ptr %error"]
+        )
         return "\n".join(
             [
                 f"define internal void @KERNEL_body({head}) noinline nounwind {{",
@@ -227,7 +229,9 @@ class KernelPrinter(SizePrinter):
             else:
                 self._store(s, depth)
 
-    def _loop(self, var: LoopVar, low: str, high: str, body: Sequence[Statement]) -> None:
+    def _loop(
+        self, var: LoopVar, low: str, high: str, body: Sequence[Statement]
+    ) -> None:
         outer = self.frames[-1]
         depth = len(self.frames)
         number = self.k.fresh("L")[1:]
@@ -290,7 +294,9 @@ class KernelPrinter(SizePrinter):
                 value = self._combine(s.instruction, before, value)
             self.k.store(value, address)
 
-    def _address(self, buffer: int, dtype: np.dtype, offset: SizeLike, depth: int) -> str:
+    def _address(
+        self, buffer: int, dtype: np.dtype, offset: SizeLike, depth: int
+    ) -> str:
         place, _ = self.size(offset)
         with self.at(depth):
             kind = memory_type(dtype)
@@ -318,8 +324,10 @@ class KernelPrinter(SizePrinter):
     def _needed(self, value: Value) -> Sequence[Value]:
         if isinstance(value, Instruction):
             return value.operands
-        size = value.offset if isinstance(value, Load) else (
-            value.size if isinstance(value, FromSize) else 0
+        size = (
+            value.offset
+            if isinstance(value, Load)
+            else (value.size if isinstance(value, FromSize) else 0)
         )
         return [a.value for a in value_atoms(size) if isinstance(a, Dynamic)]
 

@@ -1,4 +1,44 @@
-"""graphc's own vector math."""
+"""graphc's own vector math: elementary and special functions that LLVM vectorizes.
+
+Every function is written once against `Scalars`, for float32 and float64, without
+branches: cases are selected, not jumped to, so a loop around it vectorizes. `define`
+puts a function into a module, to be inlined. Products and sums are fused only where
+the code says so, and a result is the same in a vector and alone.
+
+All take the full range: NaN, infinities, signed zeros, subnormal arguments and results,
+overflow exactly where the result rounds to infinity. sin, cos and tan of huge
+arguments are right, by a slow path (`huge_arguments`).
+
+Worst errors that benchmarks/vector_math_error.py finds, in units in the last place:
+
+============  =======  =======    ============  =======  =======
+function      float32  float64    function      float32  float64
+============  =======  =======    ============  =======  =======
+exp           0.99 *   0.93       sinh          1.73     2.07
+exp2          0.83     0.80       cosh          1.72     1.24
+expm1         1.39     1.72       tanh          2.39 *   1.91
+log           0.77 *   0.75       arcsinh       1.73     1.47
+log1p         1.35     1.08       arccosh       1.99     1.82
+log2          0.62     0.54       arctanh       2.01     1.80
+log10         0.59     0.55       sigmoid       2.23 *   1.98
+pow           0.50     1.04       softplus      1.56     1.40
+cbrt          0.51     0.51       erf           1.56     1.17
+sin           1.47 *   1.38       erfc          3.41     2.71
+cos           1.47 *   1.35       gammaln       7.5      3.5
+tan           2.83     2.43       digamma       8.2      4.3
+arcsin        1.07     1.02       polygamma_1   0.50     5.1
+arccos        1.05     1.00       polygamma_2   0.50     6.0
+arctan        1.86     1.66       polygamma_5   0.50     10.3
+arctan2       1.74     1.24
+============  =======  =======    ============  =======  =======
+
+An asterisk: over all 2**32 arguments, against float64 NumPy. The other float32
+functions: every 211th argument, but samples for two arguments and for polygamma;
+float64: a structured sample of 30,000 arguments against mpmath (1,500 for polygamma).
+For positive arguments gammaln and digamma stay below 2.1, near their roots, too. For
+negative ones they and polygamma are differences of large terms; there the unit is the
+last place of the function at abs(x), or of 1, where that is larger than the result.
+"""
 
 from __future__ import annotations
 
