@@ -44,13 +44,17 @@ _HOMES = {
 }
 """The module of each name that is not one of the expression layer's functions."""
 
+_PROVIDERS = {"stabilized": "graphc.passes.stabilize"}
+"""The module that provides a function to other layers which is no public name."""
+
 _EXPRESSIONS = "graphc.expressions.functions"
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def _provide(name: str) -> None:
     """Load the layer that provides a function to `graphc.graph.operators`."""
-    import_module(_HOME.get(name, "graphc.expressions.methods"))
+    module = _PROVIDERS.get(name) or _HOME.get(name, "graphc.expressions.methods")
+    import_module(module)
 
 
 _operators.FUNCTIONS.loader = _provide

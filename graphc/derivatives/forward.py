@@ -13,6 +13,7 @@ from graphc.derivatives.products import (
     partials,
     product,
 )
+from graphc.graph import operators
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.graph.origin import set_inherited
@@ -51,6 +52,7 @@ def push_forward(
     DisconnectedInputError, NotDifferentiableError, DTypeError
         See `graphc.derivatives.activity`.
     """
+    outputs = operators.FUNCTIONS["stabilized"](outputs, keep=wrt)
     order = topological_order(outputs)
     edges = Activity(order, outputs, wrt, disconnected).edges
     sign = Signs()

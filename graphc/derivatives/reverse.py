@@ -13,6 +13,7 @@ from graphc.derivatives.products import (
     partials,
     product,
 )
+from graphc.graph import operators
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.graph.origin import set_inherited
@@ -57,6 +58,7 @@ def pull_back(
     One sweep in reverse topological order; each node's rule runs once, and only
     for arguments that lead to one of `wrt`.
     """
+    outputs = operators.FUNCTIONS["stabilized"](outputs, keep=wrt)
     order = topological_order(outputs)
     edges = Activity(order, outputs, wrt, disconnected).edges
     sign = Signs()

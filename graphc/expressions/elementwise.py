@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc import ops
+import graphc.ops as ops
 from graphc.expressions.formula import formula
 from graphc.expressions.operands import WEAK, as_expression, static_integer
 from graphc.graph.node import Node

@@ -95,7 +95,7 @@ class Graph:
         Depth first without recursion, in the order of `nodes`; linear in nodes,
         edges and replacements.
         """
-        rewriting = _Rewriting(rule)
+        rewriting = _Rewriting(rule, len(self.nodes))
         before = set_inherited(None)
         try:
             for node in self.nodes:
@@ -136,7 +136,8 @@ class Graph:
         )
 
 
-_GROWTH = 100
+_REPLACEMENTS = 100
+"""How often a node is replaced on average until a rule is taken to have no end."""
 
 
 class _Rewriting:
@@ -148,10 +149,10 @@ class _Rewriting:
         What a node has become. The values are final themselves.
     """
 
-    def __init__(self, rule: Callable[[Node], Node | None]):
+    def __init__(self, rule: Callable[[Node], Node | None], count: int):
         self.rule = rule
         self.final: dict[Node, Node] = {}
-        self._replaced = 0
+        self._left = _REPLACEMENTS * (count + _REPLACEMENTS)
 
     def settle(self, node: Node) -> None:
         """Make a node final, given that its arguments are."""
@@ -194,25 +195,21 @@ class _Rewriting:
                     continue
                 result = self._replacement(node)
                 if result is not node and result not in final:
-                    self._replaced += 1
-                    if result in turned or self._replaced > self._most():
+                    self._left -= 1
+                    if result in turned or self._left < 0:
                         raise _endless(node)
                     turned[node] = result
                     stack.append(result)
                     continue
             stack.pop()
             result = node if result is node else final[result]
-            if node.name and result.name is None and not result.op.is_constant:
+            if node.name and result.name is None and result.args:
                 result.name = node.name
             final[node] = result
-
-    def _most(self) -> int:
-        """Return the replacements beyond which a rule is taken to have no end."""
-        return _GROWTH * (len(self.final) + _GROWTH)
 
 
 def _endless(node: Node) -> InternalError:
     return InternalError(
-        f"rewriting does not end: {node.op.name} {node.type} becomes itself again. This "
-        "is a defect of graphc; please report it with the expression that shows it."
+        f"rewriting does not end at {node.op.name} {node.type}. This is a defect of "
+        "graphc; please report it with the expression that shows it."
     )

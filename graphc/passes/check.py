@@ -8,7 +8,7 @@ fire, which finds the rule that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,12 +16,11 @@ from graphc.graph import operators
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.leaf import input_
-from graphc.passes.rewrite import RulePass
+from graphc.passes.rewrite import Pass, RulePass, pass_name
 from graphc.types import sizes
 from graphc.types.errors import GraphcError, InternalError, made_at
 from graphc.types.sizes import Dim, Size, SizeLike
 
-Pass = Callable[[Graph], Graph]
 Arrays = list[np.ndarray]
 
 _TOLERANCE = {"float32": 1e-3, "float64": 1e-8}
@@ -47,8 +46,7 @@ def check_pass(run: Pass, before: Graph, after: Graph) -> None:
         if problem is not None and isinstance(run, RulePass):
             problem += _culprit(run, before, arrays)
     if problem is not None:
-        name = getattr(run, "name", None) or getattr(run, "__name__", repr(run))
-        raise InternalError(f"pass {name}: {problem}")
+        raise InternalError(f"pass {pass_name(run)}: {problem}")
 
 
 # --------------------------------------------------------------------- soundness
@@ -121,7 +119,8 @@ def _culprit(run: RulePass, before: Graph, arrays: Arrays) -> str:
         else:
             bad = middle
     rule, node = fired[bad - 1]
-    return f" The rule is {rule.name} ({rule.law}), at {node.label()}{made_at(node.origin)}."
+    place = f"{node.label()}{made_at(node.origin)}"
+    return f" The rule is {rule.name} ({rule.law}), at {place}."
 
 
 # ------------------------------------------------------------------ random arrays

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from graphc.graph.graph import Graph
 from graphc.passes.check import check_pass
 from graphc.passes.fold import fold
+from graphc.passes.rewrite import Pass, pass_name
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 from graphc.types.config import options
-
-Pass = Callable[[Graph], Graph]
 
 PASSES: tuple[Pass, ...] = (fold, stabilize, simplify)
 
@@ -76,11 +75,6 @@ def _same(a: Graph, b: Graph) -> bool:
     return len(a.outputs) == len(b.outputs) and all(
         x is y for x, y in zip(a.outputs, b.outputs)
     )
-
-
-def pass_name(run: Pass) -> str:
-    """Return what a pass is called in messages."""
-    return getattr(run, "name", None) or getattr(run, "__name__", repr(run))
 
 
 def _report(run: Pass, before: Graph, after: Graph, seconds: float, debug: int) -> None:

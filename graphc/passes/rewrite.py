@@ -19,6 +19,7 @@ from graphc.ops.declare import Op
 from graphc.types.config import options
 from graphc.types.errors import internal_assert
 
+Pass = Callable[[Graph], Graph]
 Function = Callable[[Node], Node | None]
 Target = Op | type[Op]
 
@@ -148,6 +149,11 @@ class RulePass:
             for r in self.rules
             if (allowed or not r.changes_rounding) and _concerns(r.targets, op)
         )
+
+
+def pass_name(run: Pass) -> str:
+    """Return what a pass is called in messages."""
+    return str(getattr(run, "name", None) or getattr(run, "__name__", repr(run)))
 
 
 def _concerns(targets: Sequence[Target], op: Op) -> bool:

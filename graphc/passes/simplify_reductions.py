@@ -169,8 +169,9 @@ def extremum_of_repeated(node: Node) -> Node | None:
         return None
     x, rest, repeated = read
     (wide,) = node.args
-    if not all(isinstance(wide.shape[a], int) and wide.shape[a] > 0 for a in repeated):
-        return None
+    times = sizes.product(wide.shape[a] for a in repeated)
+    if not isinstance(times, int) or times == 0:
+        return None  # of nothing it has another value, or none
     return stretch(_reduced(node, x, rest, repeated), node.shape)
 
 

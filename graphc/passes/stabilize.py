@@ -213,11 +213,9 @@ def _is_shifted(x: Node) -> bool:
         return False
     top = x.args[1]
     while True:
-        for top in through(top, (*_RESHAPED, ar.stop_gradient)):
-            if top.op is reduce.max_:
-                return True
+        *_, top = through(top, (*_RESHAPED, ar.stop_gradient))
         if top.op is not ar.where:
-            return False
+            return top.op is reduce.max_
         top = top.args[1]  # where(isfinite(max), max, 0)
 
 

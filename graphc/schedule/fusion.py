@@ -36,7 +36,10 @@ CHEAP_COST = 6
 TRANSCENDENTAL_COST = 20
 """What an exp or sin counts in operations."""
 
-GROUP_LIMIT = 1500
+MANY_LEAVES = 2
+"""Arrays up to which a value used by one kernel alone is computed in it."""
+
+GROUP_LIMIT = 600
 """Nodes in one kernel; larger groups are cut, for LLVM's passes are superlinear."""
 
 
@@ -54,8 +57,9 @@ class Info:
         The rows of the row program it belongs to at its depth.
     cost : int
         Operations to compute one element from memory.
-    leaves : int
-        Arrays of its own rank or more read for one element, counted up to 2.
+    leaves : frozenset of Node
+        Arrays read for one element along all its axes, up to one more than
+        `MANY_LEAVES` of them.
     accesses : sequence of Access
     group : Info
         Union-find parent among nodes of the same depth.
@@ -66,7 +70,7 @@ class Info:
     depth: int = 0
     rows: Shape | None = None
     cost: int = 0
-    leaves: int = 0
+    leaves: frozenset[Node] = frozenset()
     accesses: Sequence[Access] = ()
     parent: Info | None = None
     members: int = 1
@@ -134,7 +138,7 @@ class Fusion:
     def _classify(self, node: Node) -> Info:
         op = node.op
         if op is input_ or (op is constant_ and uniform_value(node) is None):
-            return Info(node, "stored", leaves=1)
+            return Info(node, "stored")
         if not node.args:
             return Info(node, "immediate")
         if isinstance(op, Reduce):
@@ -148,6 +152,7 @@ class Fusion:
         info.cost = node.op.cost if isinstance(node.op, Elementwise) else 0
         if isinstance(node.op, Elementwise):
             info.cost += TRANSCENDENTAL_COST * node.op.transcendental
+        leaves: frozenset[Node] = frozenset()
         arrived: list[tuple[Info, bool]] = []
         seen: set[Node] = set()
         for access in info.accesses:
@@ -158,9 +163,11 @@ class Fusion:
             info.depth = max(info.depth, depth)
             if arg not in seen:
                 seen.add(arg)
-                info.leaves += self._leaves(source, access, node)
+                if len(leaves) <= MANY_LEAVES:
+                    leaves |= self._leaves(source, access, node)
                 info.cost += source.cost if source.kind == "virtual" else 0
         info.cost = min(info.cost, 10_000)
+        info.leaves = leaves
         self._tie(info, arrived)
         return info
 
@@ -190,12 +197,12 @@ class Fusion:
             and rows_kept(access.index, len(rows))
         )
 
-    def _leaves(self, source: Info, access: Access, node: Node) -> int:
+    def _leaves(self, source: Info, access: Access, node: Node) -> frozenset[Node]:
         if source.kind == "immediate" or source.node.ndim == 0:
-            return 0
+            return frozenset()
         if len(axes_used(access.index)) < node.ndim:
-            return 0
-        return 1 if source.kind != "virtual" else min(source.leaves, 2)
+            return frozenset()
+        return source.leaves if source.kind == "virtual" else frozenset([source.node])
 
     def _tie(self, info: Info, arrived: list[tuple[Info, bool]]) -> None:
         """Give a node the rows of its sources at its depth, or start a new depth."""
@@ -330,13 +337,19 @@ class Fusion:
                 require(node)
                 continue
             group.nodes.add(node)
-            for arg in node.args:
+            for arg in self._read(node):
                 source = self.info[arg]
                 if source.kind == "opaque":
                     require(arg)
                 elif source.kind in ("virtual", "anchor") and arg.serial not in known:
                     known[arg.serial] = arg
                     heappush(waiting, -arg.serial)
+
+    def _read(self, node: Node) -> Iterable[Node]:
+        """Return the arguments a node reads: padding reads nothing of no elements."""
+        if self.info[node].kind != "virtual":
+            return node.args
+        return [node.args[a.position] for a in self.info[node].accesses]
 
     def _computed_here(self, info: Info, group: Group) -> bool:
         """Tell whether a group computes a value itself rather than reading it."""
@@ -346,13 +359,18 @@ class Fusion:
             return True
         if not isinstance(info.node.op, Elementwise) and len(info.node.args) == 1:
             return True
-        if info.cost <= CHEAP_COST and info.leaves <= 1:
+        if info.cost <= CHEAP_COST and len(info.leaves) <= 1:
             return True
         # used nowhere else, it is computed once either way, and here it stays in
         # registers
-        return info.leaves <= 2 and all(
-            user in group.nodes and not self._repeated(info.node, user)
-            for user in self.users[info.node]
+        room = len(group.nodes) < GROUP_LIMIT
+        return (
+            room
+            and len(info.leaves) <= MANY_LEAVES
+            and all(
+                user in group.nodes and not self._repeated(info.node, user)
+                for user in self.users[info.node]
+            )
         )
 
     def _repeated(self, node: Node, user: Node) -> bool:

@@ -12,8 +12,9 @@ from graphc.expressions import nn
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
-from graphc.ops import leaf, move
-from graphc.passes.pipeline import PASSES, pass_name, run_passes
+from graphc.ops import index, leaf
+from graphc.passes.pipeline import PASSES, run_passes
+from graphc.passes.rewrite import pass_name
 from graphc.types.errors import InternalError
 
 x = cg.vector("x", "n")
@@ -80,7 +81,7 @@ def test_broadcasts_of_gradients_vanish():
 
 def test_full_arrays_are_not_materialized():
     big = cg.ones((1_000_000, 1_000)) * 3.0 + 1.0
-    (out,) = simplified(big[5:7]).outputs
+    (out,) = run_passes(Graph([], [big[5:7]])).outputs
     assert leaf.uniform_value(out) == 4.0
     assert out.op is leaf.full_
 
@@ -92,7 +93,7 @@ def test_large_results_are_not_folded():
 
 
 def test_failing_constants_are_left_to_fail_when_they_run():
-    bad = cg.take(cg.constant(np.arange(3.0)), cg.constant(np.array([7])), axis=0)
+    bad = index.gather(cg.constant(np.arange(3.0)), [cg.constant(np.array([7]))])
     assert "gather" in ops_of(run_passes(Graph([], [bad])))
 
 
@@ -131,7 +132,7 @@ def test_sizes_taken_as_equal_keep_their_formulas():
 )
 def test_long_chains(build):
     z = x
-    for _ in range(20_000):
+    for _ in range(5_000):
         z = build(z)
     after = run_passes(Graph([x], [z]))
     assert len(after) <= len(Graph([x], [z]))
@@ -187,4 +188,3 @@ def test_substituted_replaces_and_leaves_the_rest():
     graph = Graph([x], [cg.sin(inner) + y])
     after = graph.substituted({inner: y})
     assert after.outputs[0] is cg.sin(y) + y
-    assert move.reshape_ is not None

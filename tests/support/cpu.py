@@ -27,9 +27,12 @@ def placeholders(*arrays: np.ndarray, shapes: Any = None) -> list[Node]:
 
 
 def assert_close(
-    got: np.ndarray, wanted: np.ndarray, what: str, rtol: Any = None
+    got: np.ndarray, wanted: np.ndarray, what: str, rtol: Any = None, scale: float = 0.0
 ) -> None:
-    """Compare an array with the expected one: types, NaNs, values to rounding."""
+    """Compare an array with the expected one: types, NaNs, values to rounding.
+
+    Errors are relative to the largest number, or to `scale` if that is larger.
+    """
     wanted = np.asarray(wanted)
     assert isinstance(got, np.ndarray), what
     assert got.dtype == wanted.dtype, f"{what}: {got.dtype} for {wanted.dtype}"
@@ -39,7 +42,7 @@ def assert_close(
         return
     rtol = RTOL[got.dtype.name] if rtol is None else rtol
     finite = np.abs(wanted[np.isfinite(wanted)])
-    scale = float(finite.max()) if finite.size else 0.0
+    scale = max(scale, float(finite.max()) if finite.size else 0.0)
     np.testing.assert_allclose(
         got, wanted, rtol=rtol, atol=rtol * min(scale, 1e30), err_msg=what
     )

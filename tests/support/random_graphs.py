@@ -351,7 +351,7 @@ STEPS = (*SMOOTH, position_of_the_largest, other_width)
 def random_graph(seed: int, gradients: bool) -> RandomGraph:
     """Return a random graph; with `gradients`, those of the sum of its outputs."""
     g = Grower(seed, gradients)
-    for _ in range(g.random.randint(3, 14)):
+    for _ in range(g.random.randint(3, 14 if gradients else 24)):
         g.grow()
     outputs = [g.pool[-1], *g.random.sample(g.pool, min(2, len(g.pool)))]
     if gradients:
@@ -360,7 +360,7 @@ def random_graph(seed: int, gradients: bool) -> RandomGraph:
     calls = []
     for number in range(2):
         rng = np.random.default_rng((seed, number))
-        extents = dict(zip("abc", g.dims if number == 0 else rng.integers(1, 6, 3)))
+        extents = dict(zip("abc", g.dims if number == 0 else rng.choice((0, 1, 2, 3, 6, 11), 3)))
         calls.append(
             [
                 rng.normal(

@@ -91,7 +91,7 @@ def _read(key: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        _warn(f"cannot read compiled kernels in {folder}: {error.strerror}.")
+        _warn_unusable("read", folder, error)
         return None
     digest, code = content[:32], content[32:]
     if hashlib.sha256(code).digest() != digest:
@@ -115,11 +115,15 @@ def _write(key: str, code: bytes) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        _warn(
-            f"cannot keep compiled kernels in {folder}: {error.strerror}. They are "
-            "compiled again in the next process; set GRAPHC_CACHE_DIR to a folder that "
-            'can be written, or to "off".'
-        )
+        _warn_unusable("keep", folder, error)
+
+
+def _warn_unusable(what: str, folder: Path, error: OSError) -> None:
+    _warn(
+        f"cannot {what} compiled kernels in {folder}: {error.strerror or error}. They are "
+        "compiled again in each process; set GRAPHC_CACHE_DIR to a folder that can be "
+        'read and written, or to "off".'
+    )
 
 
 def _warn(message: str) -> None:

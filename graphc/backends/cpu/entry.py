@@ -252,7 +252,7 @@ class EntryPrinter(SizePrinter):
         ]
         self._word(self.frame.inputs + number, place, "ptr")
         lines += [f"  br label %{n}_done", f"{n}_done:"]
-        self.k._scopes[-1].clear()
+        self.k.scopes[-1].clear()
 
     # --------------------------------------------------------------- outputs
 

@@ -79,13 +79,13 @@ class SizePrinter:
     def at(self, depth: int) -> Iterator[None]:
         """Append to the frame of an outer loop meanwhile."""
         frame = self.frames[depth]
-        lines, scopes = self.k.lines, self.k._scopes
+        lines, scopes = self.k.lines, self.k.scopes
         self.k.lines = frame.lines
-        self.k._scopes = [f.memo for f in self.frames[: depth + 1]]
+        self.k.scopes = [f.memo for f in self.frames[: depth + 1]]
         try:
             yield
         finally:
-            self.k.lines, self.k._scopes = lines, scopes
+            self.k.lines, self.k.scopes = lines, scopes
 
     def size(self, size: SizeLike) -> tuple[Register, int]:
         """Return an index as a register, outer loops' parts computed outside."""

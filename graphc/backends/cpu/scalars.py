@@ -166,7 +166,7 @@ class LlvmScalars:
         self.module = module
         self.contract = contract
         self.lines: list[str] = []
-        self._scopes: list[dict[str, Value]] = [{}]
+        self.scopes: list[dict[str, Value]] = [{}]
         self._count = 0
 
     # ------------------------------------------------------------- emission
@@ -184,19 +184,19 @@ class LlvmScalars:
 
     def pure(self, text: str, dtype: np.dtype) -> Value:
         """As `emit`, but an equal instruction in scope is used again."""
-        for scope in self._scopes:
+        for scope in self.scopes:
             if text in scope:
                 return scope[text]
-        value = self._scopes[-1][text] = self.emit(text, dtype)
+        value = self.scopes[-1][text] = self.emit(text, dtype)
         return value
 
     def push_scope(self) -> None:
         """Begin a block: what is computed from here on is forgotten by `pop_scope`."""
-        self._scopes.append({})
+        self.scopes.append({})
 
     def pop_scope(self) -> None:
         """End the block begun last."""
-        self._scopes.pop()
+        self.scopes.pop()
 
     @contextmanager
     def scope(self) -> Iterator[None]:

@@ -16,15 +16,15 @@ function      float32  float64    function      float32  float64
 ============  =======  =======    ============  =======  =======
 exp           0.99 *   0.93       sinh          1.73     2.07
 exp2          0.83     0.80       cosh          1.72     1.24
-expm1         1.39     1.72       tanh          2.39 *   1.91
-log           0.77 *   0.75       arcsinh       1.73     1.47
+expm1         1.39     1.72       tanh          2.42 *   1.91
+log           0.83 *   0.75       arcsinh       1.73     1.47
 log1p         1.35     1.08       arccosh       1.99     1.82
 log2          0.62     0.54       arctanh       2.01     1.80
-log10         0.59     0.55       sigmoid       2.23 *   1.98
+log10         0.59     0.55       sigmoid       2.40 *   1.98
 pow           0.50     1.04       softplus      1.56     1.40
 cbrt          0.51     0.51       erf           1.56     1.17
-sin           1.47 *   1.38       erfc          3.41     2.71
-cos           1.47 *   1.35       gammaln       7.5      3.5
+sin           1.49 *   1.38       erfc          3.41     2.71
+cos           1.49 *   1.35       gammaln       7.5      3.5
 tan           2.83     2.43       digamma       8.2      4.3
 arcsin        1.07     1.02       polygamma_1   0.50     5.1
 arccos        1.05     1.00       polygamma_2   0.50     6.0
