@@ -16,8 +16,7 @@ def test_code_blocks(tmp_path, monkeypatch, capsys):
     printed = []
     for block in blocks:
         for line in block.splitlines():
-            # Two spaces before the hash: what the line prints.
-            if match := re.match(r"print\(.*\)  # (.*)$", line):
+            if match := re.match(r"print\(.*\)  # -> (.*)$", line):
                 promised.append(match[1])
         exec(compile(block, str(README), "exec"), namespace)
         printed += capsys.readouterr().out.splitlines()

@@ -50,6 +50,9 @@ def matmul(x: Any, y: Any, /) -> Node:
             "Multiply by a number with *.",
         )
     row, column = a.ndim == 1, b.ndim == 1
+    if row and column and a.shape == b.shape and a.dtype.kind == "f":
+        # as a sum of products, sqrt(x @ x) has a guarded derivative at 0
+        return sum(a * b)
     out = contract.matmul_(
         expand_dims(a, 0) if row else a, expand_dims(b, 1) if column else b
     )

@@ -103,8 +103,10 @@ class FromSize:
 
 @dataclass(frozen=True, eq=False)
 class Load:
-    """An element of a buffer. Loads of buffers the kernel writes carry the stage
-    they belong to, before which they must not move.
+    """An element of a buffer.
+
+    Loads of buffers that the kernel writes carry the stage they belong to, before
+    which they must not move.
     """
 
     buffer: Buffer

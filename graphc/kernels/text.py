@@ -142,8 +142,8 @@ class _Writer:
         text = str(size)
         for atom in value_atoms(size):
             if isinstance(atom, Dynamic):
-                value = self._value(atom.value, depth)
-                text = re.sub(rf"\b{atom}\b", lambda _, v=value: f"index[{v}]", text)
+                index = f"index[{self._value(atom.value, depth)}]"
+                text = re.sub(rf"\b{atom}\b", index, text)
         return text
 
 

@@ -1,7 +1,8 @@
 """Rewrites that bring products into the form their kernels take.
 
-A product with a vector is a reduction and fuses with what surrounds it, one of integers
-is a reduction too, and one with an inner size of 1 is a multiplication. Of the batch axes BLAS tiles know one stride, so an
+A product with a vector is a reduction and fuses with what surrounds it; one of integers
+or booleans, which BLAS does not have, is a reduction too; and one with an inner size of
+1 is a multiplication. Tiles of products know one stride for all batch axes, so an
 operand that is stretched along some of them only is broadcast first.
 """
 

@@ -15,7 +15,6 @@ from graphc.kernels.ir import (
     Start,
     Statement,
     Store,
-    Update,
     Value,
 )
 from graphc.ops.contract import MatMul
@@ -23,13 +22,12 @@ from graphc.ops.declare import Index
 from graphc.ops.index import Scatter
 from graphc.ops.reduce import ArgReduce, max_, min_
 from graphc.ops.scan import Scan
-from graphc.schedule.access import broadcast_index, row_major
+from graphc.schedule.access import row_major
 from graphc.schedule.evaluate import Evaluation, KernelCall
 from graphc.schedule.fusion import Fusion
 from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
 from graphc.schedule.product import ProductCall, lower_product
 from graphc.types import sizes
-from graphc.types.dtypes import is_float
 from graphc.types.errors import CompileError, made_at
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
@@ -47,14 +45,14 @@ def lower_opaque(
     CompileError
         If the op has no kernel on this backend.
     """
-    if isinstance(node.op, MatMul) and is_float(node.dtype):
+    if isinstance(node.op, MatMul):
         return [lower_product(fusion, node)]
     for kind, lower in _KINDS:
         if isinstance(node.op, kind):
             return [lower(fusion, node, report)]
     raise CompileError(
-        f"{node.op.name}: no kernel for {node.label()}{made_at(node.origin)} on the CPU. "
-        'Compile with backend="reference".'
+        f"{node.op.name}: no kernel for {node.label()}{made_at(node.origin)} on the "
+        'CPU. Compile with backend="reference".'
     )
 
 
@@ -117,22 +115,6 @@ def _arg_reduce(fusion: Fusion, node: Node, report: Report) -> KernelCall:
     return e.finish([Start(best), Start(where), loop, store], x.size)
 
 
-def _exact_product(fusion: Fusion, node: Node, report: Report) -> KernelCall:
-    """A matrix product of integers or booleans, which BLAS does not have."""
-    e = _Serial(fusion, node, node.shape, report)
-    out = e.node_buffer(node, True)
-    a, b = node.args
-    v = e.variable("k")
-    inner: SizeLike = sizes.of_atom(v)
-    *batch, row, column = e.row_index
-    total = Accumulator(1, node.dtype, "add", 0)
-    left = e.value(a, broadcast_index((*batch, row, inner), a))
-    right = e.value(b, broadcast_index((*batch, inner, column), b))
-    loop = Loop(v, a.shape[-1], [Update(total, e.k("mul", left, right))])
-    store = Store(out, row_major(e.row_index, node.shape), total)
-    return e.finish([Start(total), loop, store], node.op.flops(node))
-
-
 def _scatter(fusion: Fusion, node: Node, report: Report) -> KernelCall:
     """Copy the base, then combine the updates one after another: the order is fixed."""
     e = _Serial(fusion, node, (), report)
@@ -176,5 +158,4 @@ _KINDS = (
     (Scan, _scan),
     (ArgReduce, _arg_reduce),
     (Scatter, _scatter),
-    (MatMul, _exact_product),
 )

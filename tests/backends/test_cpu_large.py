@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.support.cpu import assert_close
 
 import graphc as cg
+from tests.support.cpu import assert_close
 
 _rng = np.random.default_rng(11)
 
@@ -23,7 +23,9 @@ def test_a_million_elements(dtype):
     b = a.astype(np.float64)
     wanted = np.sin(b) * np.exp(-b * b) + np.tanh(b) / (1 + b * b)
     got = f(a)
-    np.testing.assert_allclose(got[0], wanted, rtol=0, atol=4e-7 if dtype == "float32" else 1e-15)
+    np.testing.assert_allclose(
+        got[0], wanted, rtol=0, atol=4e-7 if dtype == "float32" else 1e-15
+    )
     np.testing.assert_allclose(got[1], wanted.sum(), rtol=1e-5, atol=1e-2)
     assert got[2] == a.max() and got[3] == a.argmax() and got[4] == (a > 0).sum()
 
@@ -57,7 +59,10 @@ def test_products_of_all_transpositions_and_sizes(dtype):
         (17, 16, 15),
     ]
     for m, k, n in sizes:
-        a, b = _rng.normal(size=(m, k)).astype(dtype), _rng.normal(size=(k, n)).astype(dtype)
+        a, b = (
+            _rng.normal(size=(m, k)).astype(dtype),
+            _rng.normal(size=(k, n)).astype(dtype),
+        )
         wanted = a.astype(np.float64) @ b.astype(np.float64)
         for (ta, tb), f in functions.items():
             got = f(transposed(a, ta), transposed(b, tb))
@@ -94,7 +99,9 @@ def test_products_of_batches(left, right):
 
 def test_rows_longer_and_shorter_than_anything():
     x = cg.matrix("x", ("n", "m"))
-    f = cg.compile([x], [cg.nn.softmax(x, axis=-1), x.sum(axis=0), x.std(axis=1), x.sum()])
+    f = cg.compile(
+        [x], [cg.nn.softmax(x, axis=-1), x.sum(axis=0), x.std(axis=1), x.sum()]
+    )
     for shape in ((1, 300_000), (300_000, 1), (2, 100_001), (1001, 303), (65, 64)):
         a = _rng.normal(size=shape)
         e = np.exp(a - a.max(axis=1, keepdims=True))
@@ -147,13 +154,21 @@ def test_many_reductions_in_a_row():
     x = cg.matrix("x", ("n", "m"))
     y = x
     for _ in range(100):
-        y = y - y.mean(axis=1, keepdims=True) * 0.5 + y.max(axis=0, keepdims=True) * 0.25
+        y = (
+            y
+            - y.mean(axis=1, keepdims=True) * 0.5
+            + y.max(axis=0, keepdims=True) * 0.25
+        )
         y = y / 1.5
     f = cg.compile([x], y)
     a = _rng.normal(size=(6, 5))
     b = a
     for _ in range(100):
-        b = b - b.mean(axis=1, keepdims=True) * 0.5 + b.max(axis=0, keepdims=True) * 0.25
+        b = (
+            b
+            - b.mean(axis=1, keepdims=True) * 0.5
+            + b.max(axis=0, keepdims=True) * 0.25
+        )
         b = b / 1.5
     assert_close(f(a), b, "reductions", rtol=1e-9)
     assert len({k.name for k in f.kernels}) <= 12

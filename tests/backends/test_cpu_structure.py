@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 import graphc as cg
@@ -59,7 +61,7 @@ def test_rows_columns_and_total_are_one_kernel():
 def training_step(layers, width=16, adam=True):
     x, labels = cg.tensor("x", ("n", 12)), cg.vector("labels", "n", dtype="int64")
     sizes = [12, *[width] * (layers - 1), 5]
-    w = [cg.matrix(f"w{i}", (a, b)) for i, (a, b) in enumerate(zip(sizes, sizes[1:]))]
+    w = [cg.matrix(f"w{i}", (a, b)) for i, (a, b) in enumerate(pairwise(sizes))]
     b = [cg.vector(f"b{i}", s) for i, s in enumerate(sizes[1:])]
     h = x
     for i, (wi, bi) in enumerate(zip(w, b)):

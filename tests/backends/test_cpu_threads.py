@@ -148,7 +148,13 @@ def test_calls_work_in_a_forked_child(tmp_path, threads):
         "GRAPHC_NUM_THREADS": str(threads),
     }
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(SCRIPT)],
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            textwrap.dedent(SCRIPT),
+        ],
         env=environment,
         capture_output=True,
         text=True,

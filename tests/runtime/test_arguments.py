@@ -132,7 +132,9 @@ def test_results_of_calls_are_separate_and_constants_stay(backend):
 def test_nan_payloads_and_signed_zeros_survive_a_copy(backend):
     x = cg.vector("x", "n")
     f = cg.compile([x], [x[::-1], cg.concatenate([x, x])], backend=backend)
-    bits = np.array([0x7FF8000000001234, 0x8000000000000000, 0xFFF8000000000001], np.uint64)
+    bits = np.array(
+        [0x7FF8000000001234, 0x8000000000000000, 0xFFF8000000000001], np.uint64
+    )
     a = bits.view(np.float64)
     got = f(a)
     np.testing.assert_array_equal(got[0].view(np.uint64), bits[::-1])
@@ -316,8 +318,14 @@ Pair = namedtuple("Pair", "first second")
 
 
 def test_nested_arguments(backend):
-    x, w, b = cg.matrix("x", ("n", "m")), cg.matrix("w", ("m", "k")), cg.vector("b", "k")
-    f = cg.compile([x, {"w": w, "b": [b]}], Pair(x @ w + b[0], {"b": b}), backend=backend)
+    x, w, b = (
+        cg.matrix("x", ("n", "m")),
+        cg.matrix("w", ("m", "k")),
+        cg.vector("b", "k"),
+    )
+    f = cg.compile(
+        [x, {"w": w, "b": [b]}], Pair(x @ w + b[0], {"b": b}), backend=backend
+    )
     a, c = np.ones((2, 3)), np.ones((3, 4))
     got = f(a, {"b": [np.ones(4)], "w": c})
     assert isinstance(got, Pair) and got.second["b"].shape == (4,)
@@ -390,7 +398,9 @@ def test_an_extremum_of_nothing(backend):
         f = cg.compile([x], build(), backend=backend)
         with pytest.raises(cg.ShapeError, match="extremum"):
             f(np.zeros((3, 0)))
-    assert cg.compile([x], x.max(axis=1), backend=backend)(np.zeros((0, 3))).shape == (0,)
+    assert cg.compile([x], x.max(axis=1), backend=backend)(np.zeros((0, 3))).shape == (
+        0,
+    )
 
 
 def test_a_slice_outside_an_axis(backend):

@@ -360,7 +360,9 @@ def random_graph(seed: int, gradients: bool) -> RandomGraph:
     calls = []
     for number in range(2):
         rng = np.random.default_rng((seed, number))
-        extents = dict(zip("abc", g.dims if number == 0 else rng.choice((0, 1, 2, 3, 6, 11), 3)))
+        extents = dict(
+            zip("abc", g.dims if number == 0 else rng.choice((0, 1, 2, 3, 6, 11), 3))
+        )
         calls.append(
             [
                 rng.normal(
