@@ -13,19 +13,34 @@ the function object, so the code itself can be cached on disk.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import sys
-import sysconfig
-import weakref
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.backends.cpu import jit
 from graphc.backends.cpu.driver import Frame
+from graphc.backends.cpu.native import (
+    ARRAY_TYPE,
+    CAPACITY,
+    CONTIGUOUS_ALIGNED,
+    DATA,
+    DESCR,
+    DIMENSIONS,
+    EMPTY,
+    FIRST,
+    FLAGS,
+    FLOAT32_TYPE,
+    FLOAT64_TYPE,
+    FLOAT_TYPE,
+    FLOAT_VALUE,
+    NDIM,
+    NOT_IMPLEMENTED,
+    POOL,
+    TAKEN,
+    TYPE,
+    WORKSPACE,
+    layout_known,
+)
 from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.graph.node import Node
@@ -33,20 +48,8 @@ from graphc.schedule.program import Program
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Dim, SizeLike
 
-# Offsets in CPython's and NumPy's objects; `layout_known` checks them.
-TYPE, FLOAT_VALUE = 8, 16
-DATA, NDIM, DIMENSIONS, DESCR, FLAGS = 16, 24, 32, 56, 64
-CONTIGUOUS_ALIGNED = 0x0101
-
-# Cells of a function object.
-POOL, ARRAY_TYPE, EMPTY, NOT_IMPLEMENTED = 0, 1, 2, 3
-WORKSPACE, CAPACITY, TAKEN = 4, 5, 6
-FLOAT_TYPE, FLOAT64_TYPE, FLOAT32_TYPE, FIRST = 7, 8, 9, 10
-
 RELEASE_BYTES = 1 << 15
 """Bytes touched from which the GIL is released: some microseconds of work."""
-
-METH_FASTCALL = 0x80
 
 _DECLARATIONS = """
 declare ptr @PyTuple_New(i64)
@@ -94,10 +97,6 @@ class EntryPrinter(SizePrinter):
         body = self._assemble(driver)
         self.name = f"graphc_{hashlib.sha256(body.encode()).hexdigest()[:20]}"
         self.text = body.replace("@ENTRY", f"@{self.name}")
-
-    def cells(self) -> int:
-        """Return how many cells the function object needs."""
-        return FIRST + len(self.dtypes) + len(self.program.constants)
 
     def _assemble(self, driver: str) -> str:
         scratch = max(1, *(n.ndim for n in self.program.graph.outputs), 1)
@@ -394,56 +393,6 @@ def _plain_dim(size: SizeLike) -> Dim | None:
     return atom
 
 
-class _MethodDef(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-class NativeEntry:
-    """A callable of positional arrays that runs a program, or NotImplemented.
-
-    Attributes
-    ----------
-    call : callable
-        Returns the one output, or a tuple of them.
-    """
-
-    def __init__(self, printer: EntryPrinter, address: int, pool_address: int):
-        self._cells = np.zeros(printer.cells(), np.int64)
-        fill = self._cells
-        fill[POOL] = pool_address
-        fill[ARRAY_TYPE] = id(np.ndarray)
-        fill[FLOAT_TYPE] = id(float)
-        fill[FLOAT64_TYPE] = id(np.float64)
-        fill[FLOAT32_TYPE] = id(np.float32)
-        fill[EMPTY] = _numpy_empty()
-        fill[NOT_IMPLEMENTED] = id(NotImplemented)
-        self._kept = [np.dtype(d) for d in printer.dtypes]
-        for number, dtype in enumerate(self._kept):
-            fill[FIRST + number] = id(dtype)
-        for number, array in enumerate(printer.program.constants, len(self._kept)):
-            fill[FIRST + number] = array.ctypes.data
-        self._method = _MethodDef(b"graphc_function", address, METH_FASTCALL, None)
-        make = ctypes.pythonapi.PyCFunction_NewEx
-        make.restype = ctypes.py_object
-        make.argtypes = [ctypes.POINTER(_MethodDef), ctypes.py_object, ctypes.c_void_p]
-        self.call: Callable[..., Any] = make(
-            ctypes.byref(self._method), self._cells, None
-        )
-        weakref.finalize(self, _free_workspace, self._cells).atexit = False
-
-
-def _free_workspace(cells: np.ndarray) -> None:
-    """Give back the workspace a function kept between calls."""
-    if cells[WORKSPACE]:
-        ctypes.CDLL(None).free(ctypes.c_void_p(int(cells[WORKSPACE])))
-        cells[WORKSPACE] = 0
-
-
 def native_entry(
     program: Program,
     frame: Frame,
@@ -465,56 +414,3 @@ def native_entry(
     ):
         return None
     return EntryPrinter(program, frame, driver, equalities, requirements)
-
-
-@lru_cache(maxsize=1)
-def layout_known() -> bool:
-    """Tell whether arrays lie in memory as this module assumes."""
-    if sys.implementation.name != "cpython" or sys.platform == "win32":
-        return False
-    if sysconfig.get_config_var("Py_GIL_DISABLED") or hasattr(sys, "gettotalrefcount"):
-        return False
-    array = np.zeros((3, 5), np.float32)
-
-    def read(offset: int, kind: Any) -> int:
-        return kind.from_address(id(array) + offset).value
-
-    dimensions = read(DIMENSIONS, ctypes.c_size_t)
-    shape = (ctypes.c_int64 * 2).from_address(dimensions)
-    number = 2.5
-    value = ctypes.c_double.from_address(id(number) + FLOAT_VALUE).value
-    double, single = np.float64(number), np.float32(number)
-    value64 = ctypes.c_double.from_address(id(double) + FLOAT_VALUE).value
-    value32 = ctypes.c_float.from_address(id(single) + FLOAT_VALUE).value
-    return (
-        ctypes.sizeof(ctypes.c_void_p) == 8
-        and read(TYPE, ctypes.c_size_t) == id(np.ndarray)
-        and read(DATA, ctypes.c_size_t) == array.ctypes.data
-        and read(NDIM, ctypes.c_int) == 2
-        and tuple(shape) == (3, 5)
-        and read(DESCR, ctypes.c_size_t) == id(np.dtype(np.float32))
-        and read(FLAGS, ctypes.c_int) & CONTIGUOUS_ALIGNED == CONTIGUOUS_ALIGNED
-        and value == value64 == value32 == number
-    )
-
-
-@lru_cache(maxsize=1)
-def _numpy_empty() -> int:
-    """Return the address of NumPy's PyArray_Empty, entry 184 of its C API."""
-    from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
-
-    capsule = _multiarray_umath._ARRAY_API
-    get = ctypes.pythonapi.PyCapsule_GetPointer
-    get.restype = ctypes.c_void_p
-    get.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    table = get(capsule, None)
-    for name in ("PyTuple_New", "PyTuple_SetItem", "PyEval_SaveThread"):
-        _add_python_symbol(name)
-    for name in ("PyEval_RestoreThread", "Py_DecRef", "Py_IncRef", "PyErr_NoMemory"):
-        _add_python_symbol(name)
-    return ctypes.c_size_t.from_address(table + 184 * 8).value
-
-
-def _add_python_symbol(name: str) -> None:
-    function = getattr(ctypes.pythonapi, name)
-    jit.add_symbol(name, ctypes.cast(function, ctypes.c_void_p).value or 0)

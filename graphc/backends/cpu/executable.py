@@ -11,7 +11,8 @@ import numpy as np
 from graphc.backends.cpu import blas, jit
 from graphc.backends.cpu.cache import machine_code
 from graphc.backends.cpu.driver import DriverPrinter, Frame
-from graphc.backends.cpu.entry import NativeEntry, native_entry
+from graphc.backends.cpu.entry import native_entry
+from graphc.backends.cpu.native import NativeEntry
 from graphc.backends.cpu.pool import pool
 from graphc.backends.cpu.printer import KernelPrinter
 from graphc.graph.graph import Graph
@@ -75,7 +76,9 @@ class Executable:
         )
         if printed is not None:
             address = _ensure_loaded(printed.name, printed.text)
-            self.entry = NativeEntry(printed, address, self._pool.address)
+            self.entry = NativeEntry(
+                address, self._pool.address, printed.dtypes, self.program.constants
+            )
 
     def run(
         self,
