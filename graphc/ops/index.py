@@ -117,7 +117,35 @@ def _out_of_range(
     return IndexOutOfRangeError(f"{node.op.name}: an index is out of range.")
 
 
-class Gather(Move):
+class Indexed(Linear):
+    """What gather and scatters share: nothing can be picked of an axis of size 0.
+
+    A kernel checks each index it reads; where the result has no elements it reads
+    none, and of an empty array there is nothing that it could read instead.
+    """
+
+    first = 1
+    """The position of the first index array."""
+
+    def _extents(self, node: Node) -> Shape:
+        (batch,) = node.params
+        return node.args[0].shape[batch : batch + len(node.args) - self.first]
+
+    def requirements(self, node: Node) -> Sequence[SizeLike]:
+        some = sizes.minimum(1, sizes.product(node.args[self.first].shape))
+        return [
+            some - n for n in self._extents(node) if not isinstance(n, int) or not n
+        ]
+
+    def check(self, node: Node, size: SizeOf) -> None:
+        if size(sizes.product(node.args[self.first].shape)):
+            for extent in self._extents(node):
+                if size(extent) == 0:
+                    empty = np.zeros(1, np.int64)
+                    raise _out_of_range(node, [0], [empty])
+
+
+class Gather(Indexed, Move):
     """``out[b, p, r] = x[b, i0[b, p], ..., r]``; see the module's docstring.
 
     Arguments: x and the index arrays. Linear in x.
@@ -193,7 +221,7 @@ def _one_hot_select(cotangent: Node, index: Node, x: Node, batch: int) -> Node:
     return where(equal(position, row), picked, scalar_like(0, picked))
 
 
-class Scatter(Linear):
+class Scatter(Indexed):
     """A copy of `base` with `updates` written or added at indexed positions.
 
     Arguments: base (batch..., n0, n1, ..., rest...), updates (batch..., places...,
@@ -211,6 +239,7 @@ class Scatter(Linear):
 
     linear = (0, 1)
     param_names = ("batch_axes",)
+    first = 2
 
     def __init__(self, name: str, combine: str):
         super().__init__(name)

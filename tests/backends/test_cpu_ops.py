@@ -22,7 +22,8 @@ from tests.support.registry import (
 from tests.support.tensor_samples import SAMPLES, tensor_ops
 
 SIZES = (0, 1, 2, 3, 7, 8, 31, 1000)
-GROUPED = {str(d): d for d in DTYPES}
+# the other widths of integers are lowered alike, which test_scalars.py shows
+GROUPED = {str(d): d for d in DTYPES if str(d) not in ("int16", "uint16", "uint32")}
 
 
 def _taken(op, dtype):

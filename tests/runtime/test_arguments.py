@@ -290,7 +290,7 @@ def test_sizes_taken_as_equal_are_checked_when_the_result_is_not_needed(backend)
 
 def test_number_of_arguments(f):
     for args in ((), (X,), (X, np.ones(4), X)):
-        with pytest.raises(cg.InputError, match="2 inputs|missing"):
+        with pytest.raises(cg.InputError, match=r"2 inputs|missing"):
             f(*args)
 
 
@@ -301,9 +301,9 @@ def test_arguments_by_name(f):
     np.testing.assert_array_equal(f(v=v, x=X), wanted)
     with pytest.raises(cg.InputError, match="unknown input 'w'"):
         f(X, w=v)
-    with pytest.raises(cg.InputError, match="'x'.*by position and by name"):
+    with pytest.raises(cg.InputError, match=r"'x'.*by position and by name"):
         f(X, x=X)
-    with pytest.raises(cg.InputError, match="missing.*v"):
+    with pytest.raises(cg.InputError, match=r"missing.*v"):
         f(x=X)
     with pytest.raises(cg.InputError):
         f(X, v, v=v)

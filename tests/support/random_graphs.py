@@ -357,21 +357,17 @@ def random_graph(seed: int, gradients: bool) -> RandomGraph:
     if gradients:
         loss = sum((cg.tanh(y).sum() for y in outputs), 0.0)
         outputs = [outputs[0], *cg.grad(loss, g.inputs, disconnected="zero")]
-    calls = []
-    for number in range(2):
-        rng = np.random.default_rng((seed, number))
-        extents = dict(
-            zip("abc", g.dims if number == 0 else rng.choice((0, 1, 2, 3, 6, 11), 3))
-        )
-        calls.append(
-            [
-                rng.normal(
-                    size=[
-                        sizes.evaluate(s, lambda d: int(extents[d.name]))
-                        for s in x.shape
-                    ]
-                ).astype(x.dtype)
-                for x in g.inputs
-            ]
-        )
+    calls = [_arrays(g, (seed, number)) for number in range(2)]
     return RandomGraph(g.inputs, outputs, calls)
+
+
+def _arrays(g: Grower, seed: tuple[int, int]) -> list[np.ndarray]:
+    """Return inputs, for the second call of other sizes where they are symbolic."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice((0, 1, 2, 3, 6, 11), 3) if seed[1] else g.dims
+    extents = {name: int(size) for name, size in zip("abc", chosen)}
+
+    def shape(x: Node) -> list[int]:
+        return [sizes.evaluate(s, lambda d: extents[d.name]) for s in x.shape]
+
+    return [rng.normal(size=shape(x)).astype(x.dtype) for x in g.inputs]
