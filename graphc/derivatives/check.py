@@ -177,7 +177,7 @@ class _Point:
         total = 0.0
         for high, low, weight in zip(up, down, u):
             change = high.astype(np.float64) - low.astype(np.float64)
-            total += float(np.sum(change * weight))
+            total += _dot([change], [weight])
         return total / (2 * h)
 
     def _shifted(self, v: Arrays, h: float) -> Arrays:
@@ -198,7 +198,8 @@ def _like(array: np.ndarray, node: Node) -> np.ndarray:
 
 
 def _dot(left: Arrays, right: Arrays) -> float:
-    return float(sum(np.sum(a.astype(np.float64) * b) for a, b in zip(left, right)))
+    with np.errstate(invalid="ignore", over="ignore"):  # the report tells of NaN
+        return float(sum(np.sum(a.astype(np.float64) * b) for a, b in zip(left, right)))
 
 
 def _entries(

@@ -295,6 +295,12 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Transform:
     >>> rows = vmap(lambda a, b: (a * b).sum(), in_axes=(0, None))
     """
 
+    if not is_function(fun):
+        raise InputError(
+            f"vmap: {_short(fun)} of type {type(fun).__name__} is not a function. Give "
+            "the function that makes the expression: vmap(lambda row: ...)(x)."
+        )
+
     def build(*args: Any, **kwargs: Any) -> Any:
         return _mapped(fun, in_axes, out_axes, args, kwargs)
 

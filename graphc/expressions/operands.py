@@ -61,7 +61,7 @@ def as_expression(value: Any, dtype: Any = None, what: str = "operand") -> Node:
     wanted = None if dtype is None else dtypes.as_dtype(dtype)
     try:
         array = np.asarray(value, wanted)
-    except (ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DTypeError(f"{what}: {_short(value)} makes no array: {error}.") from None
     return leaf.constant(array)
 

@@ -116,6 +116,10 @@ class Operators:
         "The number", "Run it first: evaluate(expression, {input: array})."
     )
     __int__ = __index__ = __complex__ = item = tolist = __float__
+
+    def __format__(self: Any, spec: str) -> str:
+        return str(self) if not spec else self.__float__()
+
     __iter__ = _trap(
         "The list of elements",
         "Use whole-array functions, take an axis apart with unstack(x), or loop over "

@@ -17,6 +17,7 @@ from graphc.kernels.ir import (
     Load,
     Value,
 )
+from graphc.ops.declare import Move
 from graphc.types import sizes
 from graphc.types.dtypes import bool_
 from graphc.types.errors import internal_assert
@@ -111,7 +112,10 @@ class Values:
         found = self._known.get(key)
         if found is None:
             self._indices += 1
-            found = self._known[key] = Dynamic(value, extent, code, self._indices)
+            # padding, say, reads an array without elements, to discard what it gets
+            count = node.size if isinstance(node.op, Move) else 1
+            found = Dynamic(value, extent, count, code, self._indices)
+            self._known[key] = found
         return sizes.of_atom(found)
 
     def inside(self, index: SizeLike, low: SizeLike, high: SizeLike) -> Value:

@@ -41,18 +41,22 @@ class LoopVar(Atom):
 class Dynamic(Atom):
     """An integer computed by the kernel, used as an index.
 
-    Negative ones count from the end; one out of range is reported under `code`.
+    Negative ones count from the end; one out of range is reported under `code`, unless
+    `count` is 0: then no element asks for it, and what is computed is discarded.
     ``number`` is unique in a kernel: sizes are ordered by their text, which must be
     the same whenever the kernel is.
     """
 
-    __slots__ = ("value", "extent", "code", "number")
+    __slots__ = ("value", "extent", "count", "code", "number")
 
-    def __init__(self, value: Value, extent: SizeLike, code: int, number: int):
+    def __init__(
+        self, value: Value, extent: SizeLike, count: SizeLike, code: int, number: int
+    ):
         super().__init__(("dynamic", number))
         self.number = number
         self.value = value
         self.extent = extent
+        self.count = count
         self.code = code
 
     def __str__(self) -> str:

@@ -16,6 +16,8 @@ A declaration that lacks a field fails when this package is imported.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -196,6 +198,12 @@ def weakest(signs: Sequence[str]) -> str:
 
 
 def _registered(name: str) -> Op:
+    """Return the op of that name; a process that unpickles may not have it yet."""
+    if name not in REGISTRY:
+        import graphc.ops
+
+        for module in iter_modules(graphc.ops.__path__):
+            import_module(f"graphc.ops.{module.name}")
     return REGISTRY[name]
 
 

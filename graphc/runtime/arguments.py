@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
+from graphc.types import dtypes
 from graphc.types.errors import DTypeError, InputError, ShapeError, made_at
 
 
@@ -41,10 +42,8 @@ def as_input(node: Node, value: Any) -> np.ndarray:
             (loose and kind_kept) or array.size == 0 == node.ndim
         ):
             raise DTypeError(
-                f"{node.name}: an array of {array.dtype.name} was given for "
-                f"{node.label()}{made_at(node.origin)}. Convert it with "
-                f"astype({node.dtype.name!r}), or declare the input with "
-                f"dtype={array.dtype.name!r}."
+                f"{node.name}: {_given(value, array)} was given for "
+                f"{node.label()}{made_at(node.origin)}. {_remedy(array, node)}"
             )
         array = array.astype(node.dtype)
     if array.ndim != node.ndim:
@@ -55,6 +54,24 @@ def as_input(node: Node, value: Any) -> np.ndarray:
     if not (array.flags.c_contiguous and array.flags.aligned):
         array = np.array(array, order="C")
     return array
+
+
+def _given(value: Any, array: np.ndarray) -> str:
+    if array.dtype.kind in "biufc":
+        return f"an array of {array.dtype.name}"
+    return f"a value of type {type(value).__name__}, which is no array of numbers,"
+
+
+def _remedy(array: np.ndarray, node: Node) -> str:
+    """Return what helps against a wrong dtype; declaring it only where one can."""
+    if array.dtype.name in dtypes.SUPPORTED:
+        return (
+            f"Convert it with astype({node.dtype.name!r}), or declare the input with "
+            f"dtype={array.dtype.name!r}."
+        )
+    if array.dtype.kind == "c":
+        return "There are no complex numbers: give .real and .imag as two inputs."
+    return f"Give an array of {node.dtype.name}."
 
 
 def check_out(out: Sequence[Any], names: Sequence[str], types: Sequence[tuple]) -> None:

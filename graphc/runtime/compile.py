@@ -79,8 +79,17 @@ def check_inputs(graph: Graph) -> None:
     missing = [n for n in graph.nodes if n.op is input_ and n not in seen]
     if missing:
         names = ", ".join(f"{n.label()}{made_at(n.origin)}" for n in missing)
+        listed = {n.name for n in seen}
+        namesakes = [n.name for n in missing if n.name in listed]
+        hint = (
+            f" Another input named {namesakes[0]!r} is listed: inputs of one name are "
+            "different inputs; make each once and use that."
+            if namesakes
+            else ""
+        )
         raise InputError(
             f"outputs need inputs that are not listed: {names}. Add them to inputs."
+            + hint
         )
 
 
@@ -106,6 +115,12 @@ def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
     values = {} if values is None else values
     if not isinstance(values, Mapping):
         raise InputError("values must be a dictionary {input: array}.")
+    for key in values:
+        if not isinstance(key, Node):
+            raise InputError(
+                f"values: the key {key!r} of type {type(key).__name__} is not an input. "
+                "Give the input itself, not its name: {x: array}."
+            )
     graph = Graph(list(values), results)
     check_inputs(graph)
     arrays = [as_input(n, a) for n, a in values.items()]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from graphc.graph.node import Node
 from graphc.kernels.builder import Values
-from graphc.kernels.ir import Accumulator, Buffer, Kernel, LoopVar, Value
+from graphc.kernels.ir import Accumulator, Buffer, Dynamic, Kernel, LoopVar, Value
 from graphc.ops.declare import Elementwise, Index
 from graphc.ops.leaf import uniform_value
 from graphc.schedule.access import broadcast_index, row_major
@@ -151,9 +151,8 @@ class Evaluation:
             return self.k.constant(value, node.dtype)
         if node not in self.computed and self._in_memory(node):
             offset = row_major(index, node.shape)
-            if _clamped(index) and len(index) > 1:
-                # what is read is discarded; of an array without elements only the
-                # first place may be touched
+            if _may_be_discarded(index) and len(index) > 1:
+                # of an array without elements only the first place may be touched
                 offset = offset * sizes.minimum(1, node.size)
             return self.k.load(self.node_buffer(node), offset, 0)
         if isinstance(node.op, Elementwise):
@@ -192,10 +191,15 @@ class Evaluation:
         return info.kind == "stored" or node in self.fusion.kept
 
 
-def _clamped(index: Index) -> bool:
-    """Tell whether an index is one that `ops.slicing.clamp_index` made."""
+def _may_be_discarded(index: Index) -> bool:
+    """Tell whether what is read at an index, maybe of an empty array, may not count.
+
+    So it is at an index of `ops.slicing.clamp_index`, and at one that was computed and
+    may be out of range.
+    """
     return any(
-        isinstance(atom, sizes.Function) and atom.name in ("min", "max")
+        isinstance(atom, Dynamic)
+        or (isinstance(atom, sizes.Function) and atom.name in ("min", "max"))
         for i in index
         if not isinstance(i, int)
         for atom in i.atoms()

@@ -64,7 +64,20 @@ def _from_environment() -> Options:
             raise ConfigError(
                 f"{_ENVIRONMENT[field.name]}={text!r} is not an integer."
             ) from None
+        _check(field.name, values[field.name], _ENVIRONMENT[field.name])
     return Options(**values)
+
+
+def _check(name: str, value: Any, what: str) -> None:
+    """Raise `ConfigError` unless an option can have this value."""
+    kind = type(getattr(Options, name))
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(
+            f"{what}={value!r} is of type {type(value).__name__}, but "
+            f"{kind.__name__} is needed."
+        )
+    if kind is int and value < 0:
+        raise ConfigError(f"{what}={value!r} is negative; it takes 0 and more.")
 
 
 _current = _from_environment()
@@ -100,7 +113,7 @@ def config(**changes: Any) -> Iterator[Options]:
     Raises
     ------
     ConfigError
-        For an unknown option.
+        For an unknown option, or a value it cannot have.
 
     Examples
     --------
@@ -111,6 +124,7 @@ def config(**changes: Any) -> Iterator[Options]:
     for name in changes:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}.")
+        _check(name, changes[name], name)
     before = _current
     _set(replace(before, **changes))
     try:

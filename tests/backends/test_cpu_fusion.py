@@ -539,6 +539,24 @@ def joins_with_an_empty_piece(x, y):
     return c, slicing.concatenate([y, x], 0), slicing.concatenate([x, x, y, x], 0)
 
 
+@case(
+    real(0, 50),
+    np.zeros(0, np.int64),
+    real(2, 50),
+    shapes=[("n", "m"), ("k",), ("l", "m")],
+)
+def joins_with_nothing_gathered(x, i, y):
+    # no index is read, so none is out of range
+    g = index.gather(x, [i])
+    j = index.gather(x, [leaf.iota(x.shape[0]) * 3 + 1])
+    joined = slicing.concatenate([g, y, j], 0)
+    return (
+        joined,
+        total(joined, 0),
+        slicing.pad(g, (1, 0), (g.shape[0] + 2, x.shape[1])),
+    )
+
+
 @case(np.zeros((0, 100_000)), real(2, 100_000), shapes=[("n", "m"), ("k", "m")])
 def empty_pieces_with_long_rows(x, y):
     n, m = x.shape

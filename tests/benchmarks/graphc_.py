@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
+from peers._generic import functions
 
 import graphc as cg
-from peers._generic import functions
 
 xp = SimpleNamespace(
     **{
         name: getattr(cg, name)
-        for name in "sin cos exp log tanh sqrt erf maximum logaddexp concatenate".split()
+        for name in (
+            *("sin", "cos", "exp", "log", "tanh", "sqrt", "erf"),
+            *("maximum", "logaddexp", "concatenate"),
+        )
     },
     logsumexp=lambda x, axis: cg.nn.logsumexp(x, axis),
     sigmoid=cg.sigmoid,

@@ -376,7 +376,8 @@ class KernelPrinter(SizePrinter):
         self._value(atom.value)
         value, at = self.values[id(atom.value)]
         extent, et = self.size(atom.extent)
-        depth = max(at, et, min(1, len(self.frames) - 1))
+        count, ct = self.size(atom.count)
+        depth = max(at, et, ct, min(1, len(self.frames) - 1))
         self.reports = True
         with self.at(depth):
             k = self.k
@@ -385,6 +386,8 @@ class KernelPrinter(SizePrinter):
             index = k("select", k("lt", index, zero), k("add", index, extent), index)
             inside = k("and", k("ge", index, zero), k("lt", index, extent))
             code = k("select", inside, zero, k.constant(atom.code, I64))
+            if not isinstance(atom.count, int):
+                code = k("select", k("eq", count, zero), zero, code)
             before = k.load("%error_cell", I64)
             k.store(k("max", before, code), "%error_cell")
             return k("select", inside, index, zero), depth

@@ -23,9 +23,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         with open(temporary, "xb") as file:
             file.write(content)
         os.replace(temporary, path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        reason = getattr(error, "strerror", None) or error
         raise DrawError(
-            f"draw: cannot write {path}: {error.strerror or error}. Choose a file in a "
+            f"draw: cannot write {path}: {reason}. Choose a file in a "
             "folder that exists and can be written."
         ) from error
     finally:
@@ -35,5 +36,5 @@ def write_atomically(path: Path, content: bytes) -> None:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:
+    except (OSError, ValueError):
         return False
