@@ -1,13 +1,15 @@
 """A few figures against NumPy, JAX and PyTorch, whichever are installed.
 
-All peers take turns in one process; figures are medians, and ratios to graphc. Run it
-on an idle machine:
+Every peer runs in a process of its own, for the idle threads of one pool take the
+cores from another's; the processes take turns, and figures are medians over them. Run
+it on an idle machine:
 
     python benchmarks/peers.py
 """
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import subprocess
 import sys
@@ -17,72 +19,70 @@ from typing import Any
 
 import numpy as np
 
-import graphc as cg
-
-
-def turns(functions: dict[str, Callable[[], Any]], seconds: float = 2.0) -> dict:
-    """Return the median time of a call of each function, all taking turns."""
-    samples: dict[str, list[float]] = {name: [] for name in functions}
-    for f in functions.values():
-        f()
-        f()
-    end = time.perf_counter() + seconds * len(functions)
-    while time.perf_counter() < end:
-        for name, f in functions.items():
-            start = time.perf_counter()
-            f()
-            samples[name].append(time.perf_counter() - start)
-    return {name: statistics.median(s) for name, s in samples.items()}
+ROUNDS = 5
+SECONDS = 1.0
 
 
 def show(title: str, times: dict[str, float]) -> None:
     """Print a row: times, and how many times graphc's each is."""
     base = times["graphc"]
-    cells = [f"{n} {t * 1e6:.1f} us ({t / base:.2f}x)" for n, t in times.items()]
-    print(f"{title}: " + ", ".join(cells))
+    cells = [f"{n} {t * 1e6:.2f} us ({t / base:.2f}x)" for n, t in times.items()]
+    print(f"{title}: " + ", ".join(cells), flush=True)
 
 
-def elementwise() -> None:
+# ------------------------------------------------- cases: what each peer runs
+
+
+def elementwise(peer: str) -> Callable[[], Any]:
     """sin(x)*exp(-x*x) + tanh(x)/(1 + x*x) at 1e6 float32."""
     data = np.random.default_rng(0).standard_normal(10**6).astype(np.float32)
-    x = cg.vector("x", "n", dtype="float32")
-    f = cg.compile([x], cg.sin(x) * cg.exp(-x * x) + cg.tanh(x) / (1 + x * x))
-    functions: dict[str, Callable[[], Any]] = {
-        "graphc": lambda: f(data),
-        "numpy": lambda: (
-            np.sin(data) * np.exp(-data * data) + np.tanh(data) / (1 + data * data)
-        ),
-    }
-    try:
+    if peer == "graphc":
+        import graphc as cg
+
+        x = cg.vector("x", "n", dtype="float32")
+        f = cg.compile([x], cg.sin(x) * cg.exp(-x * x) + cg.tanh(x) / (1 + x * x))
+        return lambda: f(data)
+    if peer == "jax":
         import jax
         import jax.numpy as jnp
 
         g = jax.jit(lambda x: jnp.sin(x) * jnp.exp(-x * x) + jnp.tanh(x) / (1 + x * x))
         on_jax = jnp.asarray(data)
-        functions["jax"] = lambda: g(on_jax).block_until_ready()
-    except ImportError:
-        pass
-    try:
+        return lambda: g(on_jax).block_until_ready()
+    if peer == "torch":
         import torch
 
-        t = torch.from_numpy(data)
-        functions["torch"] = lambda: (
-            torch.sin(t) * torch.exp(-t * t) + torch.tanh(t) / (1 + t * t)
-        )
-    except ImportError:
-        pass
-    show("sin(x)*exp(-x*x)+tanh(x)/(1+x*x), 1e6 float32", turns(functions))
+        x = torch.from_numpy(data)
+        return lambda: torch.sin(x) * torch.exp(-x * x) + torch.tanh(x) / (1 + x * x)
+    x = data
+    return lambda: np.sin(x) * np.exp(-x * x) + np.tanh(x) / (1 + x * x)
 
 
-def products() -> None:
+def products(peer: str) -> Callable[[], Any]:
     """Six times tanh(h @ W) at 256 x 256 float32."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((256, 256)).astype(np.float32) / 16 for _ in range(7)]
-    inputs = [cg.matrix(f"w{i}", (256, 256), dtype="float32") for i in range(7)]
-    h = inputs[0]
-    for w in inputs[1:]:
-        h = cg.tanh(h @ w)
-    f = cg.compile(inputs, h)
+    if peer == "graphc":
+        import graphc as cg
+
+        inputs = [cg.matrix(f"w{i}", (256, 256), dtype="float32") for i in range(7)]
+        h = inputs[0]
+        for w in inputs[1:]:
+            h = cg.tanh(h @ w)
+        f = cg.compile(inputs, h)
+        return lambda: f(*arrays)
+    if peer == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        def chain(h: Any, *ws: Any) -> Any:
+            for w in ws:
+                h = jnp.tanh(h @ w)
+            return h
+
+        g = jax.jit(chain)
+        on_jax = [jnp.asarray(a) for a in arrays]
+        return lambda: g(*on_jax).block_until_ready()
 
     def numpy() -> np.ndarray:
         a = arrays[0]
@@ -90,32 +90,67 @@ def products() -> None:
             a = np.tanh(a @ w)
         return a
 
+    return numpy
+
+
+def calls(peer: str) -> Callable[[], Any]:
+    """A thousand calls of x*y + sin(z) with three arrays of 5."""
+    x, y, z = (np.random.default_rng(i).standard_normal(5) for i in range(3))
+    call: Callable[..., Any]
+    if peer == "graphc":
+        import graphc as cg
+
+        inputs = [cg.vector(n, "n") for n in "xyz"]
+        call = cg.compile(inputs, inputs[0] * inputs[1] + cg.sin(inputs[2]))
+    else:
+
+        def call(x: Any, y: Any, z: Any) -> Any:
+            return x * y + np.sin(z)
+
+    def run() -> None:
+        for _ in range(1000):
+            call(x, y, z)
+
+    return run
+
+
+CASES = {
+    "elementwise": (elementwise, ("graphc", "numpy", "jax", "torch")),
+    "products": (products, ("graphc", "numpy", "jax")),
+    "calls": (calls, ("graphc", "numpy")),
+}
+
+
+def one(case: str, peer: str) -> None:
+    """Print the median time of a call of one peer: what a child process does."""
+    f = CASES[case][0](peer)
+    for _ in range(3):
+        f()
+    samples = []
+    end = time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        f()
+        samples.append(time.perf_counter() - start)
+    print(statistics.median(samples))
+
+
+def compare(case: str) -> None:
+    """Run the installed peers of a case in turn and print their medians."""
+    function, peers = CASES[case]
+    present = [p for p in peers if importlib.util.find_spec(p)]
+    samples: dict[str, list[float]] = {p: [] for p in present}
+    for _ in range(ROUNDS):
+        for peer in present:
+            command = [sys.executable, __file__, case, peer]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            samples[peer].append(float(done.stdout))
     show(
-        "six times tanh(h @ W), 256 x 256 float32",
-        turns({"graphc": lambda: f(*arrays), "numpy": numpy}),
+        function.__doc__ or case, {p: statistics.median(s) for p, s in samples.items()}
     )
 
 
-def calls() -> None:
-    """One call of a function of three small arrays."""
-    arrays = [np.random.default_rng(i).standard_normal(5) for i in range(3)]
-    x, y, z = (cg.vector(n, "n") for n in "xyz")
-    f = cg.compile([x, y, z], x * y + cg.sin(z))
-
-    def repeat(call: Callable[..., Any], *args: Any) -> Callable[[], None]:
-        def run() -> None:
-            for _ in range(1000):
-                call(*args)
-
-        return run
-
-    times = turns(
-        {
-            "graphc": repeat(f, *arrays),
-            "numpy multiply of two": repeat(np.multiply, *arrays[:2]),
-        }
-    )
-    show("a call with three arrays of 5", {n: t / 1000 for n, t in times.items()})
+# -------------------------------------------------------- import and scale
 
 
 def imports() -> None:
@@ -138,6 +173,8 @@ def imports() -> None:
 
 def scale() -> None:
     """Chains and sums of 10,000 and 100,000 operations, step by step."""
+    import graphc as cg
+
     for kind in ("chain", "sum"):
         totals = {}
         for count in (10_000, 100_000):
@@ -174,5 +211,10 @@ def scale() -> None:
 
 
 if __name__ == "__main__":
-    for part in (imports, calls, elementwise, products, scale):
-        part()
+    if len(sys.argv) == 3:
+        one(*sys.argv[1:])
+    else:
+        imports()
+        for name in CASES:
+            compare(name)
+        scale()

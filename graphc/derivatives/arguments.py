@@ -13,7 +13,7 @@ from graphc.ops.arithmetic import as_node
 from graphc.ops.leaf import constant
 from graphc.types import sizes
 from graphc.types.dtypes import is_float
-from graphc.types.errors import DTypeError, ShapeError, made_at
+from graphc.types.errors import DTypeError, InputError, ShapeError, made_at
 from graphc.types.tensor_type import shape_text
 
 
@@ -96,6 +96,11 @@ def read_like(
     ShapeError, DTypeError
         If a leaf is not of the type of its node.
     """
+    if tree is None:
+        raise InputError(
+            f"{what} is missing: an expression or array for each of "
+            f"{', '.join(n.label() for n in nodes)} is needed."
+        )
     leaves = structure.flatten_like(tree, what)
     paths = structure.paths(what)
     return [_read(leaf, n, path) for leaf, n, path in zip(leaves, nodes, paths)]

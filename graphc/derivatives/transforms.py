@@ -288,16 +288,15 @@ def vmap(fun: Function, in_axes: Any = 0, out_axes: Any = 0) -> Transform:
     ShapeError
         When called, if the mapped axes differ in size or do not exist.
     InputError
-        When called, if nothing is mapped.
+        If `fun` is no function; when called, if nothing is mapped.
 
     Examples
     --------
     >>> rows = vmap(lambda a, b: (a * b).sum(), in_axes=(0, None))
     """
-
     if not is_function(fun):
         raise InputError(
-            f"vmap: {_short(fun)} of type {type(fun).__name__} is not a function. Give "
+            f"vmap: {fun!r:.60} of type {type(fun).__name__} is not a function. Give "
             "the function that makes the expression: vmap(lambda row: ...)(x)."
         )
 

@@ -118,8 +118,8 @@ def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
     for key in values:
         if not isinstance(key, Node):
             raise InputError(
-                f"values: the key {key!r} of type {type(key).__name__} is not an input. "
-                "Give the input itself, not its name: {x: array}."
+                f"values: the key {key!r} of type {type(key).__name__} is not an "
+                "input. Give the input itself, not its name: {x: array}."
             )
     graph = Graph(list(values), results)
     check_inputs(graph)

@@ -191,6 +191,11 @@ class Function:
         missing = object()
         full = given + [missing] * (count - len(given))
         for name, value in named.items():
+            if sum(n.name == name for n in self.graph.inputs) > 1:
+                raise InputError(
+                    f"more than one input is named {name!r}: give them by position. "
+                    f"The inputs are {self._input_text()}."
+                )
             if name not in slots:
                 raise InputError(
                     f"unknown input {name!r}; the inputs are {self._input_text()}."

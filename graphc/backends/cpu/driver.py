@@ -22,7 +22,7 @@ from graphc.types.sizes import Atom, Dim, SizeLike
 PRODUCT_FLOPS = 1 << 20
 """Operations a tile of a product should have at least."""
 
-PRODUCT_ROWS = 32
+PRODUCT_ROWS = 64
 """Rows a tile should have at least: below, packing dominates."""
 
 

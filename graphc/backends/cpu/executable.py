@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,7 @@ from graphc.kernels.text import kernel_text
 from graphc.schedule.evaluate import KernelCall
 from graphc.schedule.program import Program, schedule
 from graphc.types import sizes
+from graphc.types.config import options
 from graphc.types.sizes import Dim, SizeLike
 
 _loaded: dict[str, int] = {}
@@ -79,6 +81,10 @@ class Executable:
             self.entry = NativeEntry(
                 address, self._pool.address, printed.dtypes, self.program.constants
             )
+        if options().debug >= 3:
+            print(self.source(), file=sys.stderr)
+        if options().debug >= 4:
+            print(self.llvm(), file=sys.stderr)
 
     def run(
         self,
@@ -130,3 +136,9 @@ class Executable:
             else:
                 out[f"{step.label} {len(out)}"] = f"# product {step.label}"
         return "\n\n".join(out.values())
+
+    def llvm(self) -> str:
+        """Return the LLVM code of the kernels, each once, then of their driver."""
+        texts = {p.name: p.text for p in self.printed.values()}
+        texts[self.driver.name] = self.driver.text
+        return "\n\n".join(texts.values())
