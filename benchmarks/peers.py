@@ -94,7 +94,7 @@ def products(peer: str) -> Callable[[], Any]:
 
 
 def calls(peer: str) -> Callable[[], Any]:
-    """A thousand calls of x*y + sin(z) with three arrays of 5."""
+    """Call x*y + sin(z) a thousand times, with three arrays of 5."""
     x, y, z = (np.random.default_rng(i).standard_normal(5) for i in range(3))
     call: Callable[..., Any]
     if peer == "graphc":

@@ -12,6 +12,7 @@ from graphc.expressions.selection import checked_index, select
 from graphc.graph.node import Node
 from graphc.ops import index as index_ops
 from graphc.ops import leaf, move, slicing
+from graphc.ops.arithmetic import cast
 from graphc.ops.declare import dtype_error, shape_error
 from graphc.types.errors import ShapeError
 from graphc.types.tensor_type import broadcast_shapes, shape_text
@@ -47,7 +48,9 @@ class At:
     def __init__(self, x: Node):
         self._x = x
 
-    def __getitem__(self, key: Any) -> AtKey:
+    def __getitem__(self, key: Any) -> AtKey | AtMask:
+        if isinstance(key, Node) and key.dtype.kind == "b":
+            return AtMask(self._x, key)
         return AtKey(self._x, key)
 
     def __repr__(self) -> str:
@@ -95,6 +98,60 @@ class AtKey:
                 f"{shape_text(wanted)}.",
             )
         return selection.write(x, move.broadcast_to(value, wanted), combine)
+
+
+class AtMask:
+    """What ``x.at[mask]`` is for a mask that is an expression.
+
+    How many elements it selects is not known while the graph is built, so the value
+    must fit every one of them; copies are made with `where`.
+    """
+
+    __slots__ = ("_mask", "_rest", "_x")
+
+    def __init__(self, x: Node, mask: Node):
+        joint = broadcast_shapes([mask.shape, x.shape[: mask.ndim]])
+        if mask.ndim > x.ndim or joint is None:
+            raise shape_error(
+                "at",
+                [x, mask],
+                "the mask's shape is not that of the array's first axes.",
+            )
+        self._x = x
+        self._rest = x.shape[mask.ndim :]
+        self._mask = move.reshape(mask, (*mask.shape, *(1,) * len(self._rest)))
+
+    def get(self) -> Node:
+        """Raise: the size of ``x[mask]`` depends on values."""
+        return self._x[self._mask]
+
+    def set(self, value: Any) -> Node:
+        """Return `x` with a value in place of the elements the mask selects."""
+        return elementwise["where"](self._mask, self._value(value), self._x)
+
+    def add(self, value: Any) -> Node:
+        """Return `x` with a value added to the elements the mask selects."""
+        return elementwise["where"](self._mask, self._x + self._value(value), self._x)
+
+    def subtract(self, value: Any) -> Node:
+        """Return `x` with a value subtracted from the elements the mask selects."""
+        return self.add(-as_expression(value))
+
+    def _value(self, value: Any) -> Node:
+        value = as_expression(value, self._x.dtype, "at")
+        rest = self._rest
+        if (
+            value.ndim > len(rest)
+            or broadcast_shapes([value.shape, rest or ()]) != rest
+        ):
+            raise shape_error(
+                "at",
+                [self._x, value],
+                "how many elements the mask selects is not known, so the value must "
+                f"broadcast to the shape of each, {shape_text(rest)}.",
+                "Use where(mask, values, x) for a value for every element of x.",
+            )
+        return cast(value, self._x.dtype)
 
 
 def _without_leading_ones(value: Node, ndim: int) -> Node:
