@@ -146,7 +146,8 @@ def compare(case: str) -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             samples[peer].append(float(done.stdout))
     show(
-        function.__doc__ or case, {p: statistics.median(s) for p, s in samples.items()}
+        (function.__doc__ or case).rstrip("."),
+        {p: statistics.median(s) for p, s in samples.items()},
     )
 
 
