@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 Origin = tuple[str, int]
 
@@ -26,19 +24,8 @@ def current_origin() -> Origin | None:
     return None
 
 
-@contextmanager
-def inheriting(origin: Origin | None) -> Iterator[None]:
-    """Give nodes made within the block the origin of the node they stand for."""
-    global _inherited
-    before, _inherited = _inherited, origin or _inherited
-    try:
-        yield
-    finally:
-        _inherited = before
-
-
 def set_inherited(origin: Origin | None) -> Origin | None:
-    """Set the inherited origin and return the one before: `inheriting` for loops."""
+    """Set the origin that nodes made from now on inherit; return the one before."""
     global _inherited
     before, _inherited = _inherited, origin
     return before

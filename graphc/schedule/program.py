@@ -6,14 +6,13 @@ workspace; two share a place when their lives do not overlap and their sizes agr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.ops.leaf import constant_, input_
+from graphc.ops.leaf import constant_
 from graphc.schedule.fusion import Fusion, Group
 from graphc.schedule.legalize import legalize
 from graphc.schedule.lower import (
@@ -193,11 +192,3 @@ def _slot(program: Program, free: list[tuple[SizeLike, int]], memory: Memory) ->
         return free.pop(best)[1]
     program.slots.append(size)
     return len(program.slots) - 1
-
-
-def input_nodes(graph: Graph) -> Sequence[Node]:
-    """Return the input nodes a graph really uses."""
-    return [n for n in graph.nodes if n.op is input_]
-
-
-Report = Callable[[Node], int]

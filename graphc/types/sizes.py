@@ -21,6 +21,7 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from graphc.types.errors import ShapeError
@@ -529,18 +530,21 @@ def dims(s: SizeLike) -> Iterator[Dim]:
 
 # ------------------------------------------------------------- equalities
 
-_recorder: list[tuple[SizeLike, SizeLike]] | None = None
+# of each thread its own: graphs may be compiled in several at once
+_recorder: ContextVar[list[tuple[SizeLike, SizeLike]] | None] = ContextVar(
+    "recorder", default=None
+)
 
 
 @contextmanager
 def recorded_equalities() -> Iterator[list[tuple[SizeLike, SizeLike]]]:
     """Collect the pairs of different symbolic sizes taken as equal meanwhile."""
-    global _recorder
-    before, _recorder = _recorder, []
+    pairs: list[tuple[SizeLike, SizeLike]] = []
+    token = _recorder.set(pairs)
     try:
-        yield _recorder
+        yield pairs
     finally:
-        _recorder = before
+        _recorder.reset(token)
 
 
 def unify(a: SizeLike, b: SizeLike) -> SizeLike | None:
@@ -553,8 +557,9 @@ def unify(a: SizeLike, b: SizeLike) -> SizeLike | None:
         return a
     if isinstance(a - b, int):
         return None
-    if _recorder is not None:
-        _recorder.append((a, b))
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder.append((a, b))
     if isinstance(a, int):
         return a
     if isinstance(b, int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -234,3 +235,14 @@ def test_sums_of_many_dimensions():
     for name in names:
         total = total + dim(name)
     assert evaluated(total, dict.fromkeys(names, 2)) == 2000
+
+
+def test_equalities_are_recorded_for_the_own_thread_only():
+    n, m = sizes.dim("n"), sizes.dim("m")
+    with sizes.recorded_equalities() as pairs:
+        other = threading.Thread(target=sizes.unify, args=(n, m))
+        other.start()
+        other.join()
+        assert pairs == []
+        sizes.unify(n, m)
+        assert pairs == [(n, m)]
