@@ -1,9 +1,10 @@
 """Rewrites that bring products into the form their kernels take.
 
-A product with a vector is a reduction and fuses with what surrounds it; one of integers
-or booleans, which BLAS does not have, is a reduction too; and one with an inner size of
-1 is a multiplication. Tiles of products know one stride for all batch axes, so an
-operand that is stretched along some of them only is broadcast first.
+Many vectors times one matrix are one product of matrices. What remains of products
+with a vector is a reduction and fuses with what surrounds it, and so are small
+products, and those of integers or booleans; one with an inner size of 1 is a
+multiplication. Tiles of products know one stride for all batch axes, so an operand that
+is stretched along some of them only is broadcast first.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from graphc.ops.arithmetic import multiply
 from graphc.ops.contract import MatMul, matrix_transpose
 from graphc.ops.move import broadcast_to, reshape
 from graphc.ops.reduce import any_, sum_
+from graphc.types import sizes
+
+SMALL = 8
+"""Up to this many rows, columns and terms a product is loops in its kernel."""
 
 
 def legalize(graph: Graph) -> Graph:
@@ -27,11 +32,15 @@ def _product(node: Node) -> Node | None:
     a, b = node.args
     if a.shape[-1] == 1:
         return multiply(a, b)
+    if b.shape[-1] == 1 and _single(a) and not _single(b):
+        return _many(b, matrix_transpose(a), node)
+    if a.shape[-2] == 1 and _single(b) and not _single(a):
+        return _many(a, b, node)
     if b.shape[-1] == 1:
         return _summed(multiply(a, matrix_transpose(b)), node, -1)
     if a.shape[-2] == 1:
         return _summed(multiply(matrix_transpose(a), b), node, -2)
-    if node.dtype.kind != "f":
+    if node.dtype.kind != "f" or _is_small(node):
         left = reshape(a, (*a.shape, 1))
         right = reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
         return _summed(multiply(left, right), node, -2)
@@ -40,6 +49,25 @@ def _product(node: Node) -> Node | None:
     if operands[0] is a and operands[1] is b:
         return None
     return node.op(*operands)
+
+
+def _single(x: Node) -> bool:
+    """Tell whether an operand is the same matrix throughout a batch."""
+    return all(s == 1 for s in x.shape[:-2])
+
+
+def _many(vectors: Node, matrix: Node, node: Node) -> Node:
+    """Return a batch of vectors times one matrix as a product of two matrices."""
+    size = sizes.product(vectors.shape[:-2])
+    rows = reshape(vectors, (size, matrix.shape[-2]))
+    columns = reshape(matrix, matrix.shape[-2:])
+    return reshape(node.op(rows, columns), node.shape)
+
+
+def _is_small(node: Node) -> bool:
+    """Tell whether packing a product's operands would cost more than the product."""
+    extents = (*node.shape[-2:], node.args[0].shape[-1])
+    return all(isinstance(s, int) and s <= SMALL for s in extents)
 
 
 def _summed(terms: Node, node: Node, axis: int) -> Node:

@@ -1,4 +1,4 @@
-"""Matrix products as steps of a program: strided operands for BLAS."""
+"""Matrix products as steps of a program, on strided operands."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
+BatchAxis = tuple[SizeLike, SizeLike, SizeLike, SizeLike]
+
+
+PACKED = 1 << 20
+"""Elements of the right operand that are rearranged at a time, at most."""
+
+LANES = 16
+"""Columns are padded to a multiple of a vector register's elements, at most these."""
+
 
 @dataclass(eq=False)
 class ProductCall:
@@ -21,12 +30,13 @@ class ProductCall:
     Attributes
     ----------
     memory : list of Memory
-        The arrays that A and B lie in, and C.
+        The arrays that A and B lie in, C, and room for rearranged parts of B.
     left, right : MatrixView
-    axes : list of (size, left stride, right stride)
+    axes : list of (size, left stride, right stride, stride of C)
         The batch axes, the innermost first, joined where strides allow.
-    batch, m, n, k : SizeLike
-        `batch` is the number of matrices.
+    m, n, k : SizeLike
+    room : SizeLike
+        Elements of the memory for parts of B.
     nodes : list of Node
         The product.
     """
@@ -34,17 +44,20 @@ class ProductCall:
     memory: list[Memory]
     left: MatrixView
     right: MatrixView
-    axes: list[tuple[SizeLike, SizeLike, SizeLike]]
-    batch: SizeLike
+    axes: list[BatchAxis]
     m: SizeLike
     n: SizeLike
     k: SizeLike
+    room: SizeLike
     nodes: list[Node]
 
     @property
     def label(self) -> str:
         """The product as text, with T for an operand that is read transposed."""
-        flags = ["" if v.columns == 1 else ".T" for v in (self.left, self.right)]
+        flags = [
+            ".T" if v.columns != 1 and v.rows == 1 else ""
+            for v in (self.left, self.right)
+        ]
         return f"A{flags[0]} @ B{flags[1]} -> {self.nodes[0].type}"
 
 
@@ -54,19 +67,18 @@ def lower_product(fusion: Fusion, node: Node) -> ProductCall:
         _contiguous(arg, node) if view is None else view
         for arg, view in zip(node.args, operand_views(node, fusion.info))
     )
+    m, n, k = *node.shape[-2:], node.args[0].shape[-1]
+    axes = _joined_axes(node.shape[:-2], left.batch, right.batch, m * n)
+    if axes and axes[0][1] == left.rows * m and axes[0][2] == 0:
+        # the rows of all matrices of the innermost axis are those of one
+        m = axes.pop(0)[0] * m
+    matrices = sizes.product([size for size, _, moved, _ in axes if moved != 0])
+    padded = sizes.floordiv(n + LANES - 1, LANES) * LANES
+    room = sizes.minimum(PACKED, sizes.maximum(k, 1) * padded * matrices)
     memory = [Memory(v.source, v.source.size, v.source.dtype) for v in (left, right)]
     memory.append(Memory(node, node.size, node.dtype))
-    return ProductCall(
-        memory,
-        left,
-        right,
-        _joined_axes(node.shape[:-2], left.batch, right.batch),
-        sizes.product(node.shape[:-2]),
-        node.shape[-2],
-        node.shape[-1],
-        node.args[0].shape[-1],
-        [node],
-    )
+    memory.append(Memory(None, room, node.dtype))
+    return ProductCall(memory, left, right, axes, m, n, k, room, [node])
 
 
 def _contiguous(arg: Node, node: Node) -> MatrixView:
@@ -80,16 +92,19 @@ def _contiguous(arg: Node, node: Node) -> MatrixView:
 
 
 def _joined_axes(
-    shape: Shape, left: Sequence[SizeLike], right: Sequence[SizeLike]
-) -> list[tuple[SizeLike, SizeLike, SizeLike]]:
-    out: list[tuple[SizeLike, SizeLike, SizeLike]] = []
+    shape: Shape, left: Sequence[SizeLike], right: Sequence[SizeLike], stride: SizeLike
+) -> list[BatchAxis]:
+    """Return the axes of a batch; `stride` is that of C along the innermost."""
+    out: list[BatchAxis] = []
     for size, a, b in reversed(list(zip(shape, left, right))):
         if size == 1:
             continue
         if out:
-            inner, da, db = out[-1]
+            inner, da, db, dc = out[-1]
             if a == da * inner and b == db * inner:
-                out[-1] = (inner * size, da, db)
+                out[-1] = (inner * size, da, db, dc)
+                stride = stride * size
                 continue
-        out.append((size, a, b))
+        out.append((size, a, b, stride))
+        stride = stride * size
     return out

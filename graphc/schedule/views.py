@@ -19,7 +19,7 @@ from graphc.types.sizes import SizeLike
 
 
 class MatrixView(NamedTuple):
-    """A stack of matrices within an array in memory, as BLAS reads it.
+    """A stack of matrices within an array in memory, as a product reads it.
 
     Attributes
     ----------
@@ -30,8 +30,7 @@ class MatrixView(NamedTuple):
         Elements from one matrix to the next along each batch axis of the product; 0
         where the matrix is the same for all.
     rows, columns : SizeLike
-        Elements from one row to the next, and from one column to the next; one of
-        them is 1.
+        Elements from one row to the next, and from one column to the next.
     """
 
     source: Node
@@ -63,7 +62,10 @@ def _view(
     matrix_axes: tuple[int, int],
     info: dict[Node, Any],
 ) -> MatrixView | None:
-    """Follow movement down to memory; the view serves if its offset is linear."""
+    """Follow movement down to memory; the view serves if its offset is linear.
+
+    Strides may be anything, negative and zero included.
+    """
     source = node
     while info[source].kind == "virtual" and not isinstance(source.op, Elementwise):
         reads, plain = reading(source)
@@ -78,23 +80,7 @@ def _view(
     if strides is None:
         return None
     rows, columns = (strides[a % product.ndim if a < 0 else a] for a in matrix_axes)
-    shape = node.shape[-2:]
-    # the stride of an axis of one element is free
-    if shape[1] == 1 and rows != 1:
-        columns = 1
-    if shape[0] == 1 and columns != 1:
-        rows = 1
-    if 1 not in (rows, columns) or 0 in (rows, columns):
-        return None
-    batch = strides[: product.ndim - 2]
-    if any(negative(s) for s in (rows, columns, *batch)):
-        return None
-    return MatrixView(source, offset, batch, rows, columns)
-
-
-def negative(s: SizeLike) -> bool:
-    """Tell whether a stride may be negative."""
-    return s < 0 if isinstance(s, int) else not sizes.non_negative(s)
+    return MatrixView(source, offset, strides[: product.ndim - 2], rows, columns)
 
 
 def linear(flat: SizeLike, count: int) -> tuple[SizeLike, tuple[SizeLike, ...] | None]:

@@ -26,8 +26,11 @@ counts = {"memory": 0, "disk": 0, "compiled": 0}
 """How many modules were found in memory, found on disk, and compiled."""
 
 
-def machine_code(text: str) -> bytes:
-    """Return the object file of LLVM code, compiled unless it is cached."""
+def machine_code(text: str, vectorized: bool = False) -> bytes:
+    """Return the object file of LLVM code, compiled unless it is cached.
+
+    `vectorized` is as for `jit.compile_module`.
+    """
     key = hashlib.sha256(f"{_machine()}\n{text}".encode()).hexdigest()
     with _lock:
         code = _memory.get(key)
@@ -38,7 +41,7 @@ def machine_code(text: str) -> bytes:
     if code is None:
         from graphc.backends.cpu.jit import compile_module
 
-        code = compile_module(text)
+        code = compile_module(text, vectorized)
         counts["compiled"] += 1
         _write(key, code)
     else:

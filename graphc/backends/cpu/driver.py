@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from graphc.backends.cpu import gemm
 from graphc.backends.cpu.printer import I64, KernelPrinter, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
@@ -18,12 +19,6 @@ from graphc.schedule.product import ProductCall
 from graphc.schedule.program import Place, Program, aligned
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Dim, SizeLike
-
-PRODUCT_FLOPS = 1 << 20
-"""Operations a tile of a product should have at least."""
-
-PRODUCT_ROWS = 64
-"""Rows a tile should have at least: below, packing dominates."""
 
 
 class Frame:
@@ -61,7 +56,7 @@ class DriverPrinter(SizePrinter):
         self.slots: list[Register] | None = None
         self.words = 1
         self.used: set[str] = set()
-        self.products = False
+        self.products: set[str] = set()
         k = self.k
         k.lines = self.frames[0].lines
         for step in program.steps:
@@ -75,18 +70,7 @@ class DriverPrinter(SizePrinter):
 
     def _assemble(self) -> str:
         lines = self.frames[0].lines
-        if self.products:
-            self.used |= {"graphc_blas_enter", "graphc_blas_leave"}
-            lines = [
-                "  call void @graphc_blas_enter()",
-                *lines,
-                "  call void @graphc_blas_leave()",
-            ]
-        signatures = {
-            "graphc_launch": "void @graphc_launch(ptr, ptr, i64, i64, ptr)",
-            "graphc_blas_enter": "void @graphc_blas_enter()",
-            "graphc_blas_leave": "void @graphc_blas_leave()",
-        }
+        signatures = {"graphc_launch": "void @graphc_launch(ptr, ptr, i64, i64, ptr)"}
         kernel = "void @{}(i64, i64, i64, ptr)"
         return "\n".join(
             [
@@ -100,6 +84,10 @@ class DriverPrinter(SizePrinter):
                 *(
                     f"declare {signatures.get(name) or kernel.format(name)}"
                     for name in sorted(self.used)
+                ),
+                *(
+                    f"declare void @graphc_product_{letter}(ptr, ptr)"
+                    for letter in sorted(self.products)
                 ),
                 self.module.text(),
             ]
@@ -169,54 +157,32 @@ class DriverPrinter(SizePrinter):
             )
             return
         self.used.add("graphc_launch")
-        pool = self._word(Frame.POOL)
-        name = self.k.pure(f"inttoptr i64 {pool.text} to ptr", I64)
         self.k.lines.append(
-            f"  call void @graphc_launch(ptr {name.text}, ptr @{kernel}, "
+            f"  call void @graphc_launch(ptr {self._pool()}, ptr @{kernel}, "
             f"i64 {rows.text}, i64 {chunks.text}, ptr %arguments)"
         )
 
     def _product(self, call: ProductCall) -> None:
-        self.products = True
-        k = self.k
-        m, n, depth = call.m, call.n, call.k
         left, right = call.left, call.right
-        ta, tb = left.columns != 1, right.columns != 1
-        lda = sizes.maximum(left.columns if ta else left.rows, 1)
-        ldb = sizes.maximum(right.columns if tb else right.rows, 1)
-        # of a single row or column the stride is free, but BLAS checks it
-        lda = sizes.maximum(lda, m if ta else depth)
-        ldb = sizes.maximum(ldb, depth if tb else n)
-        rows, columns = self._number(call.batch * m), self._number(call.batch * n)
-        by_column = k("gt", columns, rows)
-        extent = k("select", by_column, columns, rows)
-        flops = self._number(call.batch * m * n * depth * 2)
-        for number, value in enumerate(
-            [
-                self._address(call.memory[0], left.offset),
-                self._address(call.memory[1], right.offset),
-                self._address(call.memory[2]),
-                *map(self._number, (m, n, depth, lda, ldb)),
-                k.constant(int(ta), I64),
-                k.constant(int(tb), I64),
-                k.cast(by_column, I64),
-                k.constant(len(call.axes), I64),
-                *(self._number(s) for axis in call.axes for s in axis),
-            ]
-        ):
+        a, b, c, packed = call.memory
+        strides = (left.rows, left.columns, right.rows, right.columns, call.n)
+        values = [
+            self._address(a, left.offset),
+            self._address(b, right.offset),
+            self._address(c),
+            *map(self._number, (call.m, call.n, call.k, *strides)),
+            self._address(packed),
+            *map(self._number, (call.room, len(call.axes))),
+            *(self._number(s) for axis in call.axes for s in axis),
+        ]
+        for number, value in enumerate(values):
             self._argument(number, value.text)
-        letter = "s" if call.nodes[0].dtype.itemsize == 4 else "d"
-        self._launch(f"graphc_product_{letter}", extent, self._tiles(extent, flops))
+        letter = gemm.letter(call.nodes[0].dtype)
+        self.products.add(letter)
+        self.k.lines.append(
+            f"  call void @graphc_product_{letter}(ptr {self._pool()}, ptr %arguments)"
+        )
 
-    def _tiles(self, extent: Register, flops: Register) -> Register:
-        """Return a power of two: tiles shared evenly, however many threads there are."""
-        k = self.k
-
-        def number(value: int) -> Register:
-            return k.constant(value, I64)
-
-        most = k("min", number(32), k("floordiv", extent, number(PRODUCT_ROWS)))
-        most = k("min", most, k("floordiv", flops, number(PRODUCT_FLOPS)))
-        most = k("max", most, number(1))
-        zeros = k.intrinsic("ctlz", [most], extra="i1 true")
-        return k("shl", number(1), k("sub", number(63), zeros))
+    def _pool(self) -> str:
+        pool = self._word(Frame.POOL)
+        return self.k.pure(f"inttoptr i64 {pool.text} to ptr", I64).text

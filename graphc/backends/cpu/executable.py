@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.backends.cpu import blas, jit
+from graphc.backends.cpu import gemm, jit
 from graphc.backends.cpu.cache import machine_code
 from graphc.backends.cpu.driver import DriverPrinter, Frame
 from graphc.backends.cpu.entry import native_entry
@@ -68,8 +68,8 @@ class Executable:
                 self.printed[id(step.kernel)] = printer
                 _ensure_loaded(printer.name, printer.text)
         self.driver = DriverPrinter(self.program, self.printed, self.frame)
-        if self.driver.products:
-            blas.prepare()
+        for letter in sorted(self.driver.products):
+            gemm.prepare(letter)
         self.address = _ensure_loaded(self.driver.name, self.driver.text)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.entry: NativeEntry | None = None

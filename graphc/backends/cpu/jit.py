@@ -16,11 +16,12 @@ _codegen: Any = None
 _engine: Any = None
 
 
-def compile_module(text: str) -> bytes:
+def compile_module(text: str, vectorized: bool = False) -> bytes:
     """Return the object file of an LLVM module given as text.
 
     numba's optimization pipeline and target machine are used: O3 with loop and
-    straight-line vectorization, for the CPU graphc runs on.
+    straight-line vectorization, for the CPU graphc runs on. Code that is `vectorized`
+    already goes through a shorter pipeline, which leaves its loops as they are.
     """
     global _codegen
     import llvmlite.binding as llvm
@@ -34,7 +35,14 @@ def compile_module(text: str) -> bytes:
         module.triple = target.triple
         module.data_layout = str(target.target_data)
         module.verify()
-        manager, builder = _codegen._module_pass_manager()
+        if vectorized:
+            tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+            tuning.loop_vectorization = tuning.slp_vectorization = False
+            tuning.loop_unrolling = False
+            builder = llvm.create_pass_builder(target, tuning)
+            manager = builder.getModulePassManager()
+        else:
+            manager, builder = _codegen._module_pass_manager()
         manager.run(module, builder)
         return target.emit_object(module)
 

@@ -1,0 +1,561 @@
+"""Matrix products: register tiles on packed panels, on the pool's threads.
+
+The method is that of Goto and van de Geijn, "Anatomy of high-performance matrix
+multiplication" (ACM TOMS 34, 2008), with the loops of Van Zee and van de Geijn, "BLIS"
+(ACM TOMS 41, 2015). B is packed once for all threads, in panels as wide as a register
+tile. A thread packs a few rows of A and runs along B's panels. The innermost loop keeps
+a tile of C in registers, and adds to it the outer product of a column of A's panel and a
+row of B's.
+
+Operands have any strides, for packing reads each element once. Each element of C is
+summed over k in one order whatever the tiles and threads are, so results have the same
+bits on any number of threads.
+
+`graphc_product_s` and `graphc_product_d` (float32, float64) take the pool and words:
+those of `WORDS`, then for each batch axis, the innermost first, its size and the elements
+from one matrix to the next of a, of b and of c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from graphc.backends.cpu import jit
+from graphc.backends.cpu.cache import machine_code
+from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
+from graphc.backends.cpu.pool import WORKERS
+from graphc.schedule.product import PACKED
+
+WORDS = (
+    *("a", "b", "c", "m", "n", "k"),
+    *("a_row", "a_column", "b_row", "b_column", "c_row"),
+    *("packed", "room", "axes"),
+)
+"""Argument words. The strides are in elements; `packed` is memory for `room` elements of
+packed B; `axes` counts the batch axes."""
+
+DEPTH = 256
+"""Steps of k for which panels are packed, about: a panel of B stays in the L1 cache."""
+
+MOST_DEPTH = DEPTH + DEPTH // 4
+"""The most: sums of 320 steps are not cut in two."""
+
+COLUMNS = PACKED // DEPTH
+"""Columns of B packed at a time when it does not fit whole."""
+
+ROWS_BYTES = 96 << 10
+"""Bytes of A that a thread packs at a time, on its stack."""
+
+GRAIN = 1 << 19
+"""Operations that are worth another chunk."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The registers' tile for a dtype on this machine.
+
+    Attributes
+    ----------
+    kind : str
+        LLVM's name of the element type.
+    lanes : int
+        Elements of a vector register.
+    rows, vectors : int
+        The tile is `rows` by ``vectors * lanes``.
+    """
+
+    kind: str
+    lanes: int
+    rows: int
+    vectors: int
+
+    @property
+    def itemsize(self) -> int:
+        return 4 if self.kind == "float" else 8
+
+    @property
+    def rows_packed(self) -> int:
+        """Rows of A that a thread packs at a time, at most."""
+        return ROWS_BYTES // (MOST_DEPTH * self.itemsize) // self.rows * self.rows
+
+
+def letter(dtype: np.dtype) -> str:
+    """Return the letter of a dtype, as in BLAS."""
+    return {4: "s", 8: "d"}[dtype.itemsize]
+
+
+@lru_cache(maxsize=2)
+def tile(letter: str) -> Tile:
+    """Return the tile of "s" or "d": as many accumulators as registers hold."""
+    import llvmlite.binding as llvm
+
+    features = dict(llvm.get_host_cpu_features())
+    if features.get("avx512f"):
+        bytes_, registers = 64, 32
+    elif features.get("avx"):
+        bytes_, registers = 32, 16
+    else:
+        bytes_, registers = 16, 32 if features.get("neon") else 16
+    kind, itemsize = ("float", 4) if letter == "s" else ("double", 8)
+    return Tile(kind, bytes_ // itemsize, 8 if registers == 32 else 4, 3)
+
+
+def source(letter: str) -> str:
+    """Return the LLVM code of the products of one dtype."""
+    t = tile(letter)
+    widths = range(1, t.vectors + 1)
+    vector = f"<{t.lanes} x {t.kind}>"
+    suffix = f"v{t.lanes}f{8 * t.itemsize}"
+    return "\n".join(
+        [
+            DECLARATIONS,
+            f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
+            "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
+            "declare void @graphc_launch(ptr, ptr, i64, i64, ptr)",
+            *(_micro(t, width) for width in widths),
+            _pack(t, "rows", t.rows),
+            *(_pack(t, f"columns{w}", w * t.lanes) for w in widths),
+            _place(letter),
+            _pack_columns(t),
+            _multiply(t),
+            _product(t, letter),
+        ]
+    )
+
+
+@lru_cache(maxsize=2)
+def prepare(letter: str) -> None:
+    """Make the products of one dtype known to compiled code, once in a process."""
+    name = f"graphc_product_{letter}"
+    (address,) = jit.load(machine_code(source(letter), vectorized=True), [name])
+    jit.add_symbol(name, address)
+
+
+# ------------------------------------------------------------------ register tile
+
+
+def _micro(t: Tile, width: int) -> str:
+    """Write a tile of C: ``c = a @ b``, or ``c += a @ b``, of packed panels.
+
+    Panels are padded with zeros to whole tiles; of C, `rows` and `columns` are stored.
+    """
+    vector, lanes = f"<{t.lanes} x {t.kind}>", t.lanes
+    across = width * lanes
+    f = FunctionWriter(
+        f"micro{width}",
+        "i64 %k, ptr noalias %a, ptr noalias %b, ptr noalias %c, i64 %c_row, "
+        "i64 %rows, i64 %columns, i1 %add",
+        "internal",
+        "noinline ",
+    )
+    cells = [[f.local(vector, 64) for _ in range(width)] for _ in range(t.rows)]
+    for r, row in enumerate(cells):
+        # the stores come last: by then the lines of C should be here
+        start = f.element(t.kind, "%c", f.mul("%c_row", r))
+        for v in range(0, width, max(1, 64 // (lanes * t.itemsize))):
+            line = f.element(t.kind, start, v * lanes)
+            f.do(f"call void @llvm.prefetch.p0(ptr {line}, i32 1, i32 3, i32 1)")
+        for cell in row:
+            f.store(f"{vector} zeroinitializer", cell)
+
+    def step(k: str) -> None:
+        at_a = f.element(t.kind, "%a", f.mul(k, t.rows))
+        at_b = f.element(t.kind, "%b", f.mul(k, across))
+        right = [
+            f.load(vector, f.element(t.kind, at_b, v * lanes), t.itemsize)
+            for v in range(width)
+        ]
+        for r, row in enumerate(cells):
+            left = _splat(f, t, f.load(t.kind, f.element(t.kind, at_a, r)))
+            for v, cell in enumerate(row):
+                old = f.load(vector, cell)
+                new = f(
+                    f"call {vector} @llvm.fmuladd.v{lanes}f{8 * t.itemsize}"
+                    f"({vector} {left}, {vector} {right[v]}, {vector} {old})"
+                )
+                f.store(f"{vector} {new}", cell)
+
+    unrolled = 1
+    even = f("and i64", "%k", -unrolled)
+    with f.loop(0, even, unrolled) as k:
+        for u in range(unrolled):
+            step(f.add(k, u))
+    with f.loop(even, "%k") as k:
+        step(k)
+    whole = f(
+        "and i1",
+        f.compare("eq", "%rows", t.rows),
+        f.compare("eq", "%columns", across),
+    )
+    with f.when(whole):
+        for r, row in enumerate(cells):
+            start = f.element(t.kind, "%c", f.mul("%c_row", r))
+            for v, cell in enumerate(row):
+                place = f.element(t.kind, start, v * lanes)
+                value = f.load(vector, cell)
+                with f.when("%add"):
+                    old = f.load(vector, place, t.itemsize)
+                    f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
+                f.store(f"{vector} {f.load(vector, cell)}", place, t.itemsize)
+    with f.unless(whole):
+        edge = f.local(f"[{t.rows * across} x {t.kind}]", 64)
+        for r, row in enumerate(cells):
+            for v, cell in enumerate(row):
+                place = f.element(t.kind, edge, r * across + v * lanes)
+                f.store(f"{vector} {f.load(vector, cell)}", place)
+        with f.loop(0, "%rows") as i:
+            with f.loop(0, "%columns") as j:
+                at = f.element(t.kind, edge, f.add(f.mul(i, across), j))
+                to = f.element(t.kind, "%c", f.add(f.mul(i, "%c_row"), j))
+                with f.when("%add"):
+                    both = f(f"fadd {t.kind}", f.load(t.kind, at), f.load(t.kind, to))
+                    f.store(f"{t.kind} {both}", at)
+                f.store(f"{t.kind} {f.load(t.kind, at)}", to)
+    return f.text()
+
+
+def _splat(f: FunctionWriter, t: Tile, value: str) -> str:
+    vector = f"<{t.lanes} x {t.kind}>"
+    one = f(f"insertelement {vector} undef, {t.kind} {value}, i32 0")
+    mask = f"<{t.lanes} x i32> zeroinitializer"
+    return f(f"shufflevector {vector} {one}, {vector} undef, {mask}")
+
+
+# ------------------------------------------------------------------------ packing
+
+
+def _pack(t: Tile, name: str, lanes: int) -> str:
+    """Pack a panel: ``to[k, lane] = x[lane * across + k * along]``, padded with zeros."""
+    f = FunctionWriter(
+        f"pack_{name}",
+        "ptr noalias %x, i64 %across, i64 %along, i64 %count, i64 %k, ptr noalias %to",
+        "internal",
+        "noinline ",
+    )
+    row = f"<{lanes} x {t.kind}>"
+    full = f.compare("eq", "%count", lanes)
+    beside = f("and i1", full, f.compare("eq", "%across", 1))
+    with f.when(beside):
+        with f.loop(0, "%k") as k:
+            values = f.load(
+                row, f.element(t.kind, "%x", f.mul(k, "%along")), t.itemsize
+            )
+            f.store(
+                f"{row} {values}",
+                f.element(t.kind, "%to", f.mul(k, lanes)),
+                t.itemsize,
+            )
+    deep = f("and i1", full, f.compare("eq", "%along", 1))
+    side = 4
+    even = f.select(deep, f("and i64", "%k", -side), 0)
+    even = f.select(beside, "%k", even)
+    with f.when(f("xor i1", beside, "true")):
+        with f.loop(0, even, side) as k:
+            for first in range(0, lanes, side):
+                _transpose(f, t, lanes, first, side, k)
+    with f.loop(even, "%k") as k:
+        start = f.element(t.kind, "%x", f.mul(k, "%along"))
+        to = f.element(t.kind, "%to", f.mul(k, lanes))
+        with f.loop(0, "%count") as lane:
+            value = f.load(t.kind, f.element(t.kind, start, f.mul(lane, "%across")))
+            f.store(f"{t.kind} {value}", f.element(t.kind, to, lane))
+        with f.loop("%count", lanes) as lane:
+            f.store(f"{t.kind} 0.0", f.element(t.kind, to, lane))
+    return f.text()
+
+
+def _transpose(
+    f: FunctionWriter, t: Tile, lanes: int, first: int, side: int, k: str
+) -> None:
+    """Copy a square of `side` lanes by as many steps, transposed in registers."""
+    one = f"<{side} x {t.kind}>"
+    parts = []
+    for lane in range(first, first + side):
+        start = f.add(f.mul("%across", lane), k)
+        parts.append((one, f.load(one, f.element(t.kind, "%x", start), t.itemsize)))
+    length = side
+    while len(parts) > 1:
+        kind = parts[0][0]
+        wide = f"<{2 * length} x {t.kind}>"
+        mask = ", ".join(f"i32 {i}" for i in range(2 * length))
+        parts = [
+            (
+                wide,
+                f(
+                    f"shufflevector {kind} {a}, {kind} {b}, <{2 * length} x i32> <{mask}>"
+                ),
+            )
+            for (_, a), (_, b) in zip(parts[::2], parts[1::2])
+        ]
+        length *= 2
+    kind, square = parts[0]
+    for step in range(side):
+        mask = ", ".join(f"i32 {lane * side + step}" for lane in range(side))
+        turned = f(
+            f"shufflevector {kind} {square}, {kind} undef, <{side} x i32> <{mask}>"
+        )
+        place = f.add(f.mul(f.add(k, step), lanes), first)
+        f.store(f"{one} {turned}", f.element(t.kind, "%to", place), t.itemsize)
+
+
+def _place(letter: str) -> str:
+    """Return the elements before matrices number `batch` of a, b and c."""
+    f = FunctionWriter(
+        "place",
+        "ptr %words, i64 %batch, ptr %a, ptr %b, ptr %c",
+        "internal",
+        "noinline ",
+    )
+    axes = f.word("%words", WORDS.index("axes"))
+    rest = f.local("i64")
+    f.store("i64 %batch", rest)
+    cells = ("%a", "%b", "%c")
+    for cell in cells:
+        f.store("i64 0", cell)
+    with f.loop(0, axes) as axis:
+        base = f.add(f.mul(axis, 4), len(WORDS))
+        size = f.word("%words", base)
+        left = f.load("i64", rest)
+        at = f.mod(left, size)
+        f.store(f"i64 {f.div(left, size)}", rest)
+        for number, cell in enumerate(cells):
+            stride = f.word("%words", f.add(base, number + 1))
+            f.store(f"i64 {f.add(f.load('i64', cell), f.mul(at, stride))}", cell)
+    return f.text()
+
+
+# The words that `graphc_product` adds for one launch.
+_LAUNCH = (
+    *("words", "first_batch", "matrices", "same_b", "j0", "vectors", "panels"),
+    *("k0", "depth", "step", "row_blocks", "rows_each", "column_blocks", "panels_each"),
+)
+
+
+class _Launch:
+    """Reads the words of a launch, each where it is first asked for."""
+
+    def __init__(self, f: FunctionWriter):
+        self.f = f
+        self.words = f.load("ptr", "%arguments")
+        self.values = {
+            name: f.word("%arguments", number)
+            for number, name in enumerate(_LAUNCH)
+            if number
+        }
+        self.values |= {
+            name: f.word(self.words, number) for number, name in enumerate(WORDS)
+        }
+
+    def __getattr__(self, name: str) -> str:
+        return self.values[name]
+
+    def place(self, batch: str) -> list[str]:
+        """Return the elements before a batch's matrices of a, b and c."""
+        f = self.f
+        cells = [f.local("i64") for _ in range(3)]
+        given = ", ".join(f"ptr {c}" for c in cells)
+        f.do(f"call void @place(ptr {self.words}, i64 {batch}, {given})")
+        return [f.load("i64", c) for c in cells]
+
+    def pointer(self, word: str) -> str:
+        return self.f(f"inttoptr i64 {self.values[word]} to ptr")
+
+
+def _kernel(name: str) -> FunctionWriter:
+    parameters = "i64 %lo, i64 %hi, i64 %chunk, ptr %arguments"
+    return FunctionWriter(name, parameters, "internal")
+
+
+def _panel(f: FunctionWriter, w: _Launch, panel: str) -> tuple[str, str]:
+    """Return the first vector of a panel of B, and its number of vectors.
+
+    The vectors of a block are shared evenly: none of its panels is much narrower.
+    """
+    first = f.div(f.mul(panel, w.vectors), w.panels)
+    after = f.div(f.mul(f.add(panel, 1), w.vectors), w.panels)
+    return first, f.sub(after, first)
+
+
+def _pack_columns(t: Tile) -> str:
+    """Pack panels lo to hi of B, counted through the matrices of a batch."""
+    f = _kernel("pack_b")
+    w = _Launch(f)
+    b, packed = w.pointer("b"), w.pointer("packed")
+    padded = f.mul(w.vectors, t.lanes)
+    with f.loop("%lo", "%hi") as unit:
+        matrix, panel = f.div(unit, w.panels), f.mod(unit, w.panels)
+        _, offset, _ = w.place(f.add(w.first_batch, matrix))
+        first, width = _panel(f, w, panel)
+        column = f.add(w.j0, f.mul(first, t.lanes))
+        count = f.min(f.sub(w.n, column), f.mul(width, t.lanes))
+        offset = f.add(offset, f.mul(column, w.b_column))
+        base = f.mul(matrix, f.mul(w.depth, padded))
+        with f.loop(0, w.depth, w.step) as p:
+            k = f.min(f.sub(w.depth, p), w.step)
+            source = f.add(offset, f.mul(f.add(w.k0, p), w.b_row))
+            start = f.mul(f.mul(first, t.lanes), k)
+            to = f.element(t.kind, packed, f.add(base, f.add(f.mul(p, padded), start)))
+            x = f.element(t.kind, b, source)
+            for v in range(1, t.vectors + 1):
+                with f.when(f.compare("eq", width, v)):
+                    f.do(
+                        f"call void @pack_columns{v}(ptr {x}, i64 {w.b_column}, "
+                        f"i64 {w.b_row}, i64 {count}, i64 {k}, ptr {to})"
+                    )
+    return f.text()
+
+
+def _multiply(t: Tile) -> str:
+    """Compute blocks lo to hi of C: some rows by some panels."""
+    f = _kernel("multiply")
+    w = _Launch(f)
+    a, c, packed = w.pointer("a"), w.pointer("c"), w.pointer("packed")
+    padded = f.mul(w.vectors, t.lanes)
+    rows_packed = f.local(f"[{t.rows_packed * MOST_DEPTH} x {t.kind}]", 64)
+    blocks = f.mul(w.row_blocks, w.column_blocks)
+    with f.loop("%lo", "%hi") as unit:
+        matrix, block = f.div(unit, blocks), f.mod(unit, blocks)
+        to_a, _, to_c = w.place(f.add(w.first_batch, matrix))
+        row = f.mul(f.div(block, w.column_blocks), w.rows_each)
+        rows = f.min(f.sub(w.m, row), w.rows_each)
+        panel0 = f.mul(f.mod(block, w.column_blocks), w.panels_each)
+        panel1 = f.min(f.add(panel0, w.panels_each), w.panels)
+        own = f.select(f.compare("ne", w.same_b, 0), 0, matrix)
+        base = f.mul(own, f.mul(w.depth, padded))
+        to_a = f.add(to_a, f.mul(row, w.a_row))
+        to_c = f.add(to_c, f.add(f.mul(row, w.c_row), w.j0))
+        # at least one round: a product over no elements is zero
+        with f.loop(0, f.max(w.depth, 1), w.step) as p:
+            k = f.min(f.sub(w.depth, p), w.step)
+            at = f.add(w.k0, p)
+            add = f.compare("sgt", at, 0)
+            start = f.add(to_a, f.mul(at, w.a_column))
+            with f.loop(0, rows, t.rows) as i:
+                count = f.min(f.sub(rows, i), t.rows)
+                x = f.element(t.kind, a, f.add(start, f.mul(i, w.a_row)))
+                to = f.element(t.kind, rows_packed, f.mul(i, k))
+                f.do(
+                    f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
+                    f"i64 {count}, i64 {k}, ptr {to})"
+                )
+            with f.loop(panel0, panel1) as panel:
+                first, width = _panel(f, w, panel)
+                column = f.mul(first, t.lanes)
+                columns = f.min(f.sub(w.n, f.add(w.j0, column)), f.mul(width, t.lanes))
+                begin = f.add(base, f.add(f.mul(p, padded), f.mul(column, k)))
+                right = f.element(t.kind, packed, begin)
+                with f.loop(0, rows, t.rows) as i:
+                    count = f.min(f.sub(rows, i), t.rows)
+                    left = f.element(t.kind, rows_packed, f.mul(i, k))
+                    place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
+                    out = f.element(t.kind, c, place)
+                    for v in range(1, t.vectors + 1):
+                        with f.when(f.compare("eq", width, v)):
+                            f.do(
+                                f"call void @micro{v}(i64 {k}, ptr {left}, ptr {right}, "
+                                f"ptr {out}, i64 {w.c_row}, i64 {count}, "
+                                f"i64 {columns}, i1 {add})"
+                            )
+    return f.text()
+
+
+# ------------------------------------------------------------------------- blocks
+
+
+def _product(t: Tile, letter: str) -> str:
+    """Cut a product into blocks whose B fits the room, and launch them."""
+    f = FunctionWriter(f"graphc_product_{letter}", "ptr %pool, ptr %words")
+    word = {name: f.word("%words", number) for number, name in enumerate(WORDS)}
+    m, n, k, room = (word[name] for name in ("m", "n", "k", "room"))
+    threads = f.add(f.word("%pool", WORKERS), 1)
+    batch, same = _batch(f, word)
+    # what divides by the number of rows below is not reached without any
+    batch = f.select(f.compare("eq", f.mul(m, n), 0), 0, batch)
+    launch = f.local(f"[{len(_LAUNCH)} x i64]", 64)
+    f.store("ptr %words", launch)
+
+    def give(name: str, value: object) -> None:
+        f.store(f"i64 {value}", f.element("i64", launch, _LAUNCH.index(name)))
+
+    vectors = f.ceil_div(n, t.lanes)
+    padded = f.max(f.mul(vectors, t.lanes), 1)
+    deep = f.max(k, 1)
+    fits = f.compare("sle", f.mul(deep, padded), room)
+    some = f.max(f.min(vectors, COLUMNS // t.lanes), 1)
+    each_j = f.select(fits, f.max(vectors, 1), some)
+    part = f.max(f.div(room, f.mul(each_j, t.lanes * DEPTH)), 1)
+    each_k = f.select(fits, deep, f.mul(part, DEPTH))
+    held = f.max(f.div(room, f.mul(deep, padded)), 1)
+    each_batch = f.select(fits, f.select(same, f.max(batch, 1), held), 1)
+    give("same_b", f(f"zext i1 {same} to i64"))
+    with f.loop(0, batch, each_batch) as first:
+        matrices = f.min(f.sub(batch, first), each_batch)
+        give("first_batch", first)
+        give("matrices", matrices)
+        with f.loop(0, vectors, each_j) as v:
+            across = f.min(f.sub(vectors, v), each_j)
+            panels = f.ceil_div(across, t.vectors)
+            give("j0", f.mul(v, t.lanes))
+            give("vectors", across)
+            give("panels", panels)
+            with f.loop(0, deep, each_k) as k0:
+                depth = f.min(f.sub(k, k0), each_k)
+                give("k0", k0)
+                give("depth", depth)
+                steps = f.max(f.div(f.add(depth, 2 * DEPTH - MOST_DEPTH - 1), DEPTH), 1)
+                give("step", f.max(f.ceil_div(depth, steps), 1))
+                own = f.select(same, 1, matrices)
+                units = f.mul(own, panels)
+                elements = f.mul(f.mul(units, t.lanes * t.vectors), depth)
+                _run(f, "pack_b", launch, units, f.div(elements, 1 << 14), threads)
+                flops = f.mul(
+                    f.mul(matrices, m), f.mul(f.mul(across, 2 * t.lanes), depth)
+                )
+                wanted = f.min(f.div(flops, GRAIN), f.mul(threads, 4))
+                wanted = f.max(wanted, 1)
+                wanted = f.select(f.compare("eq", threads, 1), 1, wanted)
+                rows = f.ceil_div(f.mul(matrices, m), wanted)
+                rows = f.min(f.max(rows, 4 * t.rows), t.rows_packed)
+                blocks = f.ceil_div(m, rows)
+                rows = f.mul(f.ceil_div(f.ceil_div(m, blocks), t.rows), t.rows)
+                blocks = f.ceil_div(m, rows)
+                along = f.max(f.div(wanted, f.mul(matrices, blocks)), 1)
+                along = f.min(along, f.max(f.div(panels, 4), 1))
+                panels_each = f.ceil_div(panels, along)
+                along = f.ceil_div(panels, panels_each)
+                give("row_blocks", blocks)
+                give("rows_each", rows)
+                give("column_blocks", along)
+                give("panels_each", panels_each)
+                units = f.mul(matrices, f.mul(blocks, along))
+                _run(f, "multiply", launch, units, f.div(flops, GRAIN), threads)
+    return f.text()
+
+
+def _batch(f: FunctionWriter, word: dict[str, str]) -> tuple[str, str]:
+    """Return the number of matrices, and whether b is the same for all of them."""
+    batch, moved = f.local("i64"), f.local("i64")
+    f.store("i64 1", batch)
+    f.store("i64 0", moved)
+    with f.loop(0, word["axes"]) as axis:
+        base = f.add(f.mul(axis, 4), len(WORDS))
+        size = f.word("%words", base)
+        f.store(f"i64 {f.mul(f.load('i64', batch), size)}", batch)
+        stride = f.word("%words", f.add(base, 2))
+        f.store(f"i64 {f('or i64', f.load('i64', moved), stride)}", moved)
+    return f.load("i64", batch), f.compare("eq", f.load("i64", moved), 0)
+
+
+def _run(
+    f: FunctionWriter, kernel: str, launch: str, units: str, worth: str, threads: str
+) -> None:
+    """Launch a kernel on units, in as many chunks as the work is worth."""
+    most = f.min(units, f.mul(threads, 16))
+    chunks = f.max(f.min(worth, most), 1)
+    f.do(
+        f"call void @graphc_launch(ptr %pool, ptr @{kernel}, i64 {units}, "
+        f"i64 {chunks}, ptr {launch})"
+    )
