@@ -222,7 +222,7 @@ def prepare() -> None:
         *("graphc_product_s", "graphc_product_d"),
         *("graphc_blas_enter", "graphc_blas_leave"),
     ]
-    for name, address in zip(names, jit.load(machine_code(text), names)):
+    for name, address in zip(names, jit.load(machine_code(text, quick=True), names)):
         jit.add_symbol(name, address)
 
 

@@ -29,12 +29,12 @@ _loaded: dict[str, int] = {}
 _lock = threading.Lock()
 
 
-def _ensure_loaded(name: str, text: str) -> int:
+def _ensure_loaded(name: str, text: str, quick: bool = False) -> int:
     """Load a function unless the process has it, and return its address."""
     with _lock:
         address = _loaded.get(name)
         if address is None:
-            (address,) = jit.load(machine_code(text), [name])
+            (address,) = jit.load(machine_code(text, quick), [name])
             jit.add_symbol(name, address)
             _loaded[name] = address
         return address
@@ -70,14 +70,14 @@ class Executable:
         self.driver = DriverPrinter(self.program, self.printed, self.frame)
         if self.driver.products:
             blas.prepare()
-        self.address = _ensure_loaded(self.driver.name, self.driver.text)
+        self.address = _ensure_loaded(self.driver.name, self.driver.text, quick=True)
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.entry: NativeEntry | None = None
         printed = native_entry(
             self.program, self.frame, self.driver.name, equalities, requirements
         )
         if printed is not None:
-            address = _ensure_loaded(printed.name, printed.text)
+            address = _ensure_loaded(printed.name, printed.text, quick=True)
             self.entry = NativeEntry(
                 address, self._pool.address, printed.dtypes, self.program.constants
             )
