@@ -267,7 +267,7 @@ def test_machine_code_is_that_of_numbas_code_generator():
             module = llvm.parse_assembly(text)
             module.triple = target.triple
             module.data_layout = str(target.target_data)
-            manager, builder = generator._module_pass_manager()
+            manager, builder = generator._module_pass_manager(opt=2)
             manager.run(module, builder)
             out.append(target.emit_object(module))
         pickle.dump(out, sys.stdout.buffer)

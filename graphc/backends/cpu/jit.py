@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+LEVEL = 2
+"""How far kernels are optimized. At level 3 LLVM unrolls short loops of twice as many
+rounds: it takes up to fifty times longer, and what it makes has been slower."""
+
 _lock = threading.RLock()
 _engine: Any = None
 
@@ -26,19 +30,19 @@ def compile_module(text: str, quick: bool = False) -> bytes:
     text : str
     quick : bool
         For code that runs once in a call, such as drivers: translated as it stands,
-        in a tenth of the time. Other code is optimized at level 3 with loops
-        vectorized, for the CPU graphc runs on.
+        in a tenth of the time. Other code is optimized for the CPU graphc runs on, at
+        `LEVEL` with loops vectorized.
     """
-    level = 0 if quick else 3
+    level = 0 if quick else LEVEL
     with _lock:
-        return target_machine(level).emit_object(optimized(text, level))
+        return target_machine(quick).emit_object(optimized(text, level))
 
 
-def optimized(text: str, level: int = 3) -> Any:
+def optimized(text: str, level: int = LEVEL) -> Any:
     """Return an LLVM module as the passes of a level leave it."""
     import llvmlite.binding as llvm
 
-    target = target_machine(level)
+    target = target_machine(level == 0)
     module = llvm.parse_assembly(text)
     module.triple = target.triple
     module.data_layout = str(target.target_data)
@@ -52,7 +56,7 @@ def optimized(text: str, level: int = 3) -> Any:
 
 
 @lru_cache
-def target_machine(level: int = 3) -> Any:
+def target_machine(quick: bool = False) -> Any:
     """Return numba's target machine: this CPU with all it has, static relocation."""
     import llvmlite.binding as llvm
 
@@ -61,7 +65,7 @@ def target_machine(level: int = 3) -> Any:
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
-        opt=level,
+        opt=0 if quick else 3,
         reloc="static" if target.name.startswith("x86") else "default",
         codemodel="jitdefault",
         jit=True,
