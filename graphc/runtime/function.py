@@ -223,11 +223,11 @@ class Function:
             return []
         out = []
         for step in self._executable.program.steps:
-            printed = self._executable.printed.get(id(getattr(step, "kernel", None)))
-            label = step.label if printed is None else step.kernel.label
-            out.append(
-                KernelInfo("product" if printed is None else printed.name, label)
-            )
+            kernel = getattr(step, "kernel", None)
+            if kernel is None:
+                out.append(KernelInfo("product", step.label))
+            else:
+                out.append(KernelInfo(self._executable.name(kernel), kernel.label))
         return out
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import graphc as cg
-from graphc.backends.cpu import cache
+from graphc.backends.cpu import cache, jit
 from graphc.types.config import config
 
 SCRIPT = """
@@ -125,6 +126,7 @@ def recompiled(build):
 
     loaded = dict(executable._loaded)
     executable._loaded.clear()
+    executable._codes.clear()
     forget()
     before = dict(cache.counts)
     try:
@@ -148,9 +150,9 @@ def _read_all(build):
     real = cache.machine_code
     from graphc.backends.cpu import executable
 
-    def recorded(text):
+    def recorded(text, kind="loops"):
         asked.append(text)
-        return real(text)
+        return real(text, kind)
 
     saved = executable.machine_code
     executable.machine_code = recorded
@@ -247,3 +249,36 @@ def test_a_folder_with_spaces_is_made(tmp_path):
         assert count == new["compiled"] and size > 0
         assert cache.clear_cache() == count
         assert cache.cache_size() == (0, 0)
+
+
+def test_machine_code_is_that_of_numbas_code_generator():
+    """The target machine and the passes are numba's, down to the last byte."""
+    x = cg.vector("x", "n", dtype="float32")
+    f = cg.compile([x], [cg.sin(x) * cg.exp(-x), (x * x).sum()])
+    texts = list(f._executable.kernel_texts().values())
+    script = """
+        import pickle, sys
+        import llvmlite.binding as llvm
+        from numba.core.codegen import JITCPUCodegen
+        generator = JITCPUCodegen("compared")
+        target = generator._tm
+        out = []
+        for text in pickle.load(sys.stdin.buffer):
+            module = llvm.parse_assembly(text)
+            module.triple = target.triple
+            module.data_layout = str(target.target_data)
+            manager, builder = generator._module_pass_manager(opt=2)
+            manager.run(module, builder)
+            out.append(target.emit_object(module))
+        pickle.dump(out, sys.stdout.buffer)
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    numbas = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        input=pickle.dumps(texts),
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=100,
+    )
+    assert pickle.loads(numbas.stdout) == [jit.compile_module(t) for t in texts]

@@ -293,7 +293,7 @@ def test_reductions_vectorize_and_keep_nan(instruction, start, reference):
     module = LlvmModule()
     name = f"reduce_{instruction}"
     text = reduction_text(module, name, instruction, start) + module.text()
-    parsed = optimized(text)
+    parsed = jit.optimized(text)
     assert re.search(r"<\d+ x float>", str(parsed.get_function(name)))
     (address,) = jit.load(jit.compile_module(text), [name])
     fold = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_int64, ctypes.c_void_p)(address)
@@ -304,14 +304,3 @@ def test_reductions_vectorize_and_keep_nan(instruction, start, reference):
         y = x.copy()
         y[position] = np.nan
         assert np.isnan(fold(y.size, y.ctypes.data))
-
-
-def optimized(text):
-    """Return LLVM code as the compiler's passes leave it."""
-    jit.compile_module("define void @nothing() {\n ret void\n}\n")
-    module = llvm.parse_assembly(text)
-    target = jit._codegen._tm
-    module.triple, module.data_layout = target.triple, str(target.target_data)
-    manager, builder = jit._codegen._module_pass_manager()
-    manager.run(module, builder)
-    return module

@@ -204,13 +204,7 @@ def _has_avx2():
 
 def _assembly(text):
     """Return what `jit.compile_module` compiles, as assembly."""
-    jit.compile_module("define void @nothing() {\n ret void\n}\n")
-    module = llvm.parse_assembly(text)
-    target = jit._codegen._tm
-    module.triple, module.data_layout = target.triple, str(target.target_data)
-    manager, builder = jit._codegen._module_pass_manager()
-    manager.run(module, builder)
-    return target.emit_assembly(module)
+    return jit.target_machine().emit_assembly(jit.optimized(text))
 
 
 @pytest.mark.skipif(not _has_avx2(), reason="the processor has no AVX2")

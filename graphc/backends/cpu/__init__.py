@@ -1,1 +1,1 @@
-"""The CPU backend: kernels printed as LLVM code, compiled by numba's code generator."""
+"""The CPU backend: kernels printed as LLVM code, compiled as numba compiles."""

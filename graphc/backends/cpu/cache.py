@@ -1,7 +1,7 @@
 """The cache of machine code: in this process, and on disk for the next ones.
 
 A file is named by the hash of everything its content depends on: the LLVM code,
-the versions of numba and llvmlite, the CPU and its features. Files are written
+the version of llvmlite, the CPU and its features. Files are written
 under another name first and then renamed, and carry a checksum, so neither two
 processes at once nor a damaged file can do more than cost a compilation.
 """
@@ -26,12 +26,12 @@ counts = {"memory": 0, "disk": 0, "compiled": 0}
 """How many modules were found in memory, found on disk, and compiled."""
 
 
-def machine_code(text: str, vectorized: bool = False) -> bytes:
+def machine_code(text: str, kind: str = "loops") -> bytes:
     """Return the object file of LLVM code, compiled unless it is cached.
 
-    `vectorized` is as for `jit.compile_module`.
+    `kind` is as for `jit.compile_module`.
     """
-    key = hashlib.sha256(f"{_machine()}\n{text}".encode()).hexdigest()
+    key = hashlib.sha256(f"{_machine()}\n{kind}\n{text}".encode()).hexdigest()
     with _lock:
         code = _memory.get(key)
         if code is not None:
@@ -41,7 +41,7 @@ def machine_code(text: str, vectorized: bool = False) -> bytes:
     if code is None:
         from graphc.backends.cpu.jit import compile_module
 
-        code = compile_module(text, vectorized)
+        code = compile_module(text, kind)
         counts["compiled"] += 1
         _write(key, code)
     else:
@@ -56,9 +56,7 @@ def _machine() -> str:
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features().flatten()
-    return "\n".join(
-        [_version("numba"), _version("llvmlite"), llvm.get_host_cpu_name(), features]
-    )
+    return "\n".join([_version("llvmlite"), llvm.get_host_cpu_name(), features])
 
 
 def _version(package: str) -> str:

@@ -9,16 +9,32 @@ kernels and products, so that a call costs no Python for each step.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from graphc.backends.cpu import gemm
-from graphc.backends.cpu.printer import I64, KernelPrinter, SizePrinter
+from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.product import ProductCall
 from graphc.schedule.program import Place, Program, aligned
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Dim, SizeLike
+
+
+class KernelCode(NamedTuple):
+    """The compiled code of kernels: its name, and `KernelPrinter.parameters`."""
+
+    name: str
+    parameters: Sequence[Atom | int]
+
+
+class Launch(NamedTuple):
+    """The code of one kernel of a program, and what it is given: see `Canonical`."""
+
+    code: KernelCode
+    starts: Mapping[int, SizeLike]
+    codes: Mapping[int, int]
 
 
 class Frame:
@@ -48,7 +64,7 @@ class DriverPrinter(SizePrinter):
     """Prints one program. After construction, `text` and `name` hold the result."""
 
     def __init__(
-        self, program: Program, kernels: dict[int, KernelPrinter], frame: Frame
+        self, program: Program, kernels: Mapping[int, Launch], frame: Frame
     ):
         super().__init__()
         self.program = program
@@ -137,17 +153,22 @@ class DriverPrinter(SizePrinter):
 
     # ---------------------------------------------------------------- steps
 
-    def _kernel(self, call: KernelCall, printed: KernelPrinter) -> None:
+    def _kernel(self, call: KernelCall, launch: Launch) -> None:
+        code, starts, codes = launch
         number = 0
         for memory in call.memory:
-            self._argument(number, self._address(memory).text)
+            start = starts.get(number, 0)
+            self._argument(number, self._address(memory, start).text)
             number += 1
-        for atom in printed.parameters:
-            self._argument(number, self._number(sizes.of_atom(atom)).text)
+        for given in code.parameters:
+            value: SizeLike = (
+                codes[given] if isinstance(given, int) else sizes.of_atom(given)
+            )
+            self._argument(number, self._number(value).text)
             number += 1
         self._argument(number, "%error", "ptr")
         rows = self._number(call.kernel.rows)
-        self._launch(printed.name, rows, self._number(call.chunks))
+        self._launch(code.name, rows, self._number(call.chunks))
 
     def _launch(self, kernel: str, rows: Register, chunks: Register) -> None:
         self.used.add(kernel)

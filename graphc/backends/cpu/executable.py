@@ -11,13 +11,15 @@ import numpy as np
 
 from graphc.backends.cpu import gemm, jit
 from graphc.backends.cpu.cache import machine_code
-from graphc.backends.cpu.driver import DriverPrinter, Frame
+from graphc.backends.cpu.driver import DriverPrinter, Frame, KernelCode, Launch
 from graphc.backends.cpu.entry import native_entry
 from graphc.backends.cpu.native import NativeEntry
 from graphc.backends.cpu.pool import pool
 from graphc.backends.cpu.printer import KernelPrinter
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
+from graphc.kernels.canonical import Canonical
+from graphc.kernels.ir import Kernel
 from graphc.kernels.text import kernel_text
 from graphc.schedule.evaluate import KernelCall
 from graphc.schedule.program import Program, schedule
@@ -26,18 +28,34 @@ from graphc.types.config import options
 from graphc.types.sizes import Dim, SizeLike
 
 _loaded: dict[str, int] = {}
+_codes: dict[tuple, KernelCode] = {}
+_MOST_CODES = 10_000
 _lock = threading.Lock()
 
 
-def _ensure_loaded(name: str, text: str) -> int:
+def _ensure_loaded(name: str, text: str, kind: str = "loops") -> int:
     """Load a function unless the process has it, and return its address."""
     with _lock:
         address = _loaded.get(name)
         if address is None:
-            (address,) = jit.load(machine_code(text), [name])
+            (address,) = jit.load(machine_code(text, kind), [name])
             jit.add_symbol(name, address)
             _loaded[name] = address
         return address
+
+
+def _launch(kernel: Kernel) -> Launch:
+    """Return a kernel's code, printed and loaded unless one of the same form was."""
+    canonical = Canonical(kernel)
+    code = _codes.get(canonical.key)
+    if code is None:
+        printer = KernelPrinter(kernel, canonical)
+        _ensure_loaded(printer.name, printer.text)
+        code = KernelCode(printer.name, tuple(printer.parameters))
+        if len(_codes) >= _MOST_CODES:
+            _codes.clear()
+        _codes[canonical.key] = code
+    return Launch(code, canonical.starts, canonical.codes)
 
 
 class Executable:
@@ -48,6 +66,8 @@ class Executable:
     program : Program
     dims : list of Dim
         The symbolic dimensions whose values a call needs.
+    launches : dict of int to Launch
+        The code of each kernel, by the kernel's id.
     """
 
     def __init__(
@@ -61,23 +81,22 @@ class Executable:
         self.frame = Frame(self.program, dims)
         self.dims = list(dims)
         self._pool = pool()
-        self.printed: dict[int, KernelPrinter] = {}
-        for step in self.program.steps:
-            if isinstance(step, KernelCall):
-                printer = KernelPrinter(step.kernel)
-                self.printed[id(step.kernel)] = printer
-                _ensure_loaded(printer.name, printer.text)
-        self.driver = DriverPrinter(self.program, self.printed, self.frame)
+        self.launches: dict[int, Launch] = {
+            id(step.kernel): _launch(step.kernel)
+            for step in self.program.steps
+            if isinstance(step, KernelCall)
+        }
+        self.driver = DriverPrinter(self.program, self.launches, self.frame)
         for letter in sorted(self.driver.products):
             gemm.prepare(letter)
-        self.address = _ensure_loaded(self.driver.name, self.driver.text)
+        self.address = _ensure_loaded(self.driver.name, self.driver.text, "once")
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.entry: NativeEntry | None = None
         printed = native_entry(
             self.program, self.frame, self.driver.name, equalities, requirements
         )
         if printed is not None:
-            address = _ensure_loaded(printed.name, printed.text)
+            address = _ensure_loaded(printed.name, printed.text, "once")
             self.entry = NativeEntry(
                 address, self._pool.address, printed.dtypes, self.program.constants
             )
@@ -130,7 +149,7 @@ class Executable:
         out: dict[str, str] = {}
         for step in self.program.steps:
             if isinstance(step, KernelCall):
-                name = self.printed[id(step.kernel)].name
+                name = self.name(step.kernel)
                 if name not in out:
                     out[name] = kernel_text(step.kernel, name)
             else:
@@ -139,6 +158,19 @@ class Executable:
 
     def llvm(self) -> str:
         """Return the LLVM code of the kernels, each once, then of their driver."""
-        texts = {p.name: p.text for p in self.printed.values()}
-        texts[self.driver.name] = self.driver.text
-        return "\n\n".join(texts.values())
+        return "\n\n".join([*self.kernel_texts().values(), self.driver.text])
+
+    def kernel_texts(self) -> dict[str, str]:
+        """Return the LLVM code of each kernel by its name."""
+        texts: dict[str, str] = {}
+        for step in self.program.steps:
+            if isinstance(step, KernelCall):
+                name = self.name(step.kernel)
+                if name not in texts:
+                    canonical = Canonical(step.kernel)
+                    texts[name] = KernelPrinter(step.kernel, canonical).text
+        return texts
+
+    def name(self, kernel: Kernel) -> str:
+        """Return the name of a kernel's code."""
+        return self.launches[id(kernel)].code.name

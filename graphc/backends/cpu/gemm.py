@@ -130,7 +130,7 @@ def source(letter: str) -> str:
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
     name = f"graphc_product_{letter}"
-    (address,) = jit.load(machine_code(source(letter), vectorized=True), [name])
+    (address,) = jit.load(machine_code(source(letter), "vectors"), [name])
     jit.add_symbol(name, address)
 
 

@@ -327,7 +327,7 @@ def pool() -> Pool:
 
         with _pool_lock:
             if _pool is None:
-                code = machine_code(source())
+                code = machine_code(source(), "once")
                 launcher, worker = jit.load(code, ["graphc_launch", "graphc_worker"])
                 jit.add_symbol("graphc_launch", launcher)
                 _pool = Pool(launcher, worker)

@@ -17,8 +17,10 @@ import numpy as np
 
 from graphc.backends.cpu.scalars import LlvmModule, LlvmScalars, memory_type
 from graphc.backends.cpu.scalars import Value as Register
+from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import (
     Accumulator,
+    Buffer,
     Constant,
     Current,
     Dynamic,
@@ -143,15 +145,23 @@ class SizePrinter:
 
 
 class KernelPrinter(SizePrinter):
-    """Prints one kernel. After construction, `text` and `name` hold the result."""
+    """Prints one kernel. After construction, `text` and `name` hold the result.
 
-    def __init__(self, kernel: Kernel):
+    Attributes
+    ----------
+    parameters : list of Atom or int
+        What the code is given: dimensions, and for an integer the error code of the
+        index of that number.
+    """
+
+    def __init__(self, kernel: Kernel, canonical: Canonical):
         super().__init__()
         self.kernel = kernel
+        self.canonical = canonical
         self.entry: list[str] = []
         self.values: dict[int, tuple[Register, int]] = {}
         self.cells: dict[int, tuple[str, int]] = {}
-        self.parameters: list[Atom] = []
+        self.parameters: list[Atom | int] = []
         self.row_frame = 1
         self.reports = False
         body = self._print()
@@ -287,21 +297,19 @@ class KernelPrinter(SizePrinter):
 
     def _store(self, s: Store, depth: int) -> None:
         value = self._value(s.value)
-        address = self._address(s.buffer.number, s.buffer.dtype, s.offset, depth)
+        address = self._address(s.buffer, s.offset, depth)
         with self.at(depth):
             if s.instruction is not None:
                 before = self.k.load(address, s.buffer.dtype)
                 value = self._combine(s.instruction, before, value)
             self.k.store(value, address)
 
-    def _address(
-        self, buffer: int, dtype: np.dtype, offset: SizeLike, depth: int
-    ) -> str:
-        place, _ = self.size(offset)
+    def _address(self, buffer: Buffer, offset: SizeLike, depth: int) -> str:
+        place, _ = self.size(self.canonical.offset(buffer, offset))
         with self.at(depth):
-            kind = memory_type(dtype)
-            text = f"getelementptr inbounds {kind}, ptr %b{buffer}, i64 {place.text}"
-            return self.k.pure(text, I64).text
+            kind = memory_type(buffer.dtype)
+            text = f"getelementptr inbounds {kind}, ptr %b{buffer.number}"
+            return self.k.pure(f"{text}, i64 {place.text}", I64).text
 
     # --------------------------------------------------------------- values
 
@@ -348,12 +356,10 @@ class KernelPrinter(SizePrinter):
                 cell, _ = self.cells[value.accumulator.number]
                 return self.k.load(cell, value.dtype), depth
         if isinstance(value, Load):
-            _, depth = self.size(value.offset)
+            _, depth = self.size(self.canonical.offset(value.buffer, value.offset))
             if value.stage:
                 depth = max(depth, self.row_frame)
-            address = self._address(
-                value.buffer.number, value.dtype, value.offset, depth
-            )
+            address = self._address(value.buffer, value.offset, depth)
             with self.at(depth):
                 return self.k.load(address, value.dtype), depth
         operands = [self.values[id(o)] for o in value.operands]
@@ -369,8 +375,11 @@ class KernelPrinter(SizePrinter):
     def _leaf(self, atom: Atom) -> tuple[Register, int]:
         if isinstance(atom, Dynamic):
             return self._dynamic(atom)
-        self.parameters.append(atom)
-        return Register(f"%p{len(self.parameters) - 1}", I64), 0
+        return self._parameter(atom), 0
+
+    def _parameter(self, parameter: Atom | int) -> Register:
+        self.parameters.append(parameter)
+        return Register(f"%p{len(self.parameters) - 1}", I64)
 
     def _dynamic(self, atom: Dynamic) -> tuple[Register, int]:
         self._value(atom.value)
@@ -385,7 +394,7 @@ class KernelPrinter(SizePrinter):
             zero = k.zero(index)
             index = k("select", k("lt", index, zero), k("add", index, extent), index)
             inside = k("and", k("ge", index, zero), k("lt", index, extent))
-            code = k("select", inside, zero, k.constant(atom.code, I64))
+            code = k("select", inside, zero, self._parameter(atom.number))
             if not isinstance(atom.count, int):
                 code = k("select", k("eq", count, zero), zero, code)
             before = k.load("%error_cell", I64)
