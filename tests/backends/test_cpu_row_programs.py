@@ -1,4 +1,4 @@
-"""What shares a kernel: counts of kernels, and of the arrays that each of them reads."""
+"""What shares a kernel: counts of kernels, and of the arrays that each reads."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def test_layer_norm_with_its_gradient_reads_each_array_once():
         y = c / cg.sqrt((c * c).mean(1, keepdims=True) + 1e-5) * g + b
         return y, *cg.vjp(y, [x, g, b], dy)
 
-    (x, _, _, dy), function = check(
-        build, real(100, 40), real(40), real(40), real(100, 40)
-    )
+    _, function = check(build, real(100, 40), real(40), real(40), real(100, 40))
     assert len(calls(function)) == 1
 
 

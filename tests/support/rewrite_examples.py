@@ -97,6 +97,10 @@ def _column(x: Node) -> Node:
     return move.reshape(x, (n, 1))
 
 
+def _outer(x: Node, y: Node) -> Node:
+    return move.reshape(x, (n, 1, 1)) * y
+
+
 def _pick(*indices: int) -> list[Node]:
     return [cg.constant(np.int64(i)) for i in indices]
 
