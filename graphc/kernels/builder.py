@@ -48,8 +48,9 @@ class Values:
         return found
 
     def __call__(self, name: str, *operands: Value) -> Value:
-        if name == "select" and operands[1] is operands[2]:
-            return operands[1]
+        folded = _folded(name, operands)
+        if folded is not None:
+            return folded
         dtype = bool_ if name in _COMPARISONS else operands[-1].dtype
         key = (name, *(id(o) for o in operands))
         found = self._known.get(key)
@@ -132,6 +133,21 @@ class Values:
         """Return an element of a buffer."""
         internal_assert(not isinstance(offset, float), "an offset is no integer")
         return self._one(Load, buffer, offset, buffer.dtype, stage)
+
+
+def _folded(name: str, operands: tuple[Value, ...]) -> Value | None:
+    """Return what a selection or a condition is, where it is known."""
+    if name == "select":
+        condition, yes, no = operands
+        if yes is no:
+            return yes
+        if isinstance(condition, Constant):
+            return yes if condition.value else no
+    elif name in ("and", "or") and operands[0].dtype == bool_:
+        for known, other in (operands, operands[::-1]):
+            if isinstance(known, Constant):
+                return other if known.value is (name == "and") else known
+    return None
 
 
 _IDENTITY = (Buffer, Constant, Instruction, FromSize, Load)

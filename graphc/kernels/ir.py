@@ -190,6 +190,19 @@ Statement = Loop | Start | Update | Set | Store
 
 
 @dataclass(eq=False)
+class RowLoop:
+    """A part of the parallel loop: ``for var in range(extent)``, row ``low + var``.
+
+    Of these rows a chunk runs those that are its own.
+    """
+
+    var: LoopVar
+    low: SizeLike
+    extent: SizeLike
+    body: list[Statement]
+
+
+@dataclass(eq=False)
 class Kernel:
     """A loop nest, called on a range of rows: one chunk of the parallel loop.
 
@@ -197,12 +210,12 @@ class Kernel:
     ----------
     rows : SizeLike
         The extent of the parallel loop, split into chunks by size alone.
-    row : LoopVar
-        Its variable.
     chunk : LoopVar
         The number of the chunk, for scratch memory and partial results.
-    before, body, after : list of Statement
-        Run once for each chunk, for each row, and once after the chunk's rows.
+    before, after : list of Statement
+        Run once for each chunk, before and after its rows.
+    loops : list of RowLoop
+        The rows in order: one loop over all of them, or pieces.
     buffers : list of Buffer
     parameters : list of Atom
         The symbolic dimensions it is given, in calling order.
@@ -211,14 +224,20 @@ class Kernel:
     """
 
     rows: SizeLike
-    row: LoopVar
     chunk: LoopVar
     before: list[Statement]
-    body: list[Statement]
+    loops: list[RowLoop]
     after: list[Statement]
     buffers: list[Buffer]
     parameters: list[Atom]
     label: str = ""
+
+    def statements(self) -> Iterator[Statement]:
+        """Return all statements, in order."""
+        yield from statements(self.before)
+        for part in self.loops:
+            yield from statements(part.body)
+        yield from statements(self.after)
 
 
 def statements(body: Sequence[Statement]) -> Iterator[Statement]:
@@ -244,3 +263,37 @@ def value_atoms(s: SizeLike) -> Iterator[Atom]:
                     stack.extend(part.atoms())
         else:
             yield atom
+
+
+def value_of(s: Statement) -> Value | None:
+    """Return the value a statement takes, if it takes one."""
+    return s.value if isinstance(s, (Update, Set, Store)) else None
+
+
+def size_of(value: Value) -> SizeLike:
+    """Return the index arithmetic in a value: an offset, or a size as a number."""
+    if isinstance(value, Load):
+        return value.offset
+    return value.size if isinstance(value, FromSize) else 0
+
+
+def operands(value: Value) -> Sequence[Value]:
+    """Return the values a value is computed from, those that are indices too."""
+    if isinstance(value, Instruction):
+        return value.operands
+    return [a.value for a in value_atoms(size_of(value)) if isinstance(a, Dynamic)]
+
+
+def all_values(body: Sequence[Statement]) -> Iterator[Value]:
+    """Return all values that statements take, each once."""
+    seen: set[int] = set()
+    for s in statements(body):
+        stack = [v for v in (value_of(s),) if v is not None]
+        if isinstance(s, Store):
+            stack += [a.value for a in value_atoms(s.offset) if isinstance(a, Dynamic)]
+        while stack:
+            value = stack.pop()
+            if id(value) not in seen:
+                seen.add(id(value))
+                yield value
+                stack.extend(operands(value))

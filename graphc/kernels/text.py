@@ -22,11 +22,11 @@ from graphc.kernels.ir import (
     Set,
     Start,
     Statement,
-    Store,
     Update,
     Value,
-    statements,
+    operands,
     value_atoms,
+    value_of,
 )
 from graphc.types.sizes import SizeLike
 
@@ -51,9 +51,9 @@ class _Writer:
         self.texts: dict[int, str] = {}
         self.names = 0
         self.lines: list[str] = []
-        everything = [*kernel.before, *kernel.body, *kernel.after]
-        for s in statements(everything):
-            for value in _values(s):
+        for s in kernel.statements():
+            value = value_of(s)
+            if value is not None:
                 self._count(value)
 
     def _count(self, value: Value) -> None:
@@ -62,7 +62,7 @@ class _Writer:
             v = stack.pop()
             self.uses[id(v)] = self.uses.get(id(v), 0) + 1
             if self.uses[id(v)] == 1:
-                stack.extend(_operands(v))
+                stack.extend(operands(v))
 
     def text(self) -> str:
         """Return the whole kernel."""
@@ -70,8 +70,12 @@ class _Writer:
         params = ", ".join(f"{b}: {b.dtype.name}" for b in kernel.buffers)
         self.lines.append(f"def {self.name}({params}):  # {kernel.label}")
         self._body(kernel.before, 1)
-        self._line(1, f"for {kernel.row} in chunk(range({kernel.rows})):")
-        self._body(kernel.body, 2)
+        for part in kernel.loops:
+            end = part.low + part.extent
+            bounds = str(end) if part.low == 0 else f"{part.low}, {end}"
+            shift = "" if part.low == 0 else f" - {_grouped(part.low)}"
+            self._line(1, f"for {part.var}{shift} in chunk(range({bounds})):")
+            self._body(part.body, 2)
         self._body(kernel.after, 1)
         return "\n".join(self.lines)
 
@@ -109,7 +113,7 @@ class _Writer:
             if id(v) in self.texts:
                 stack.pop()
                 continue
-            waiting = [o for o in _operands(v) if id(o) not in self.texts]
+            waiting = [o for o in operands(v) if id(o) not in self.texts]
             if waiting:
                 stack.extend(waiting)
                 continue
@@ -153,12 +157,5 @@ def _combine(place: str, instruction: str, value: str) -> str:
     return f"{place} = {instruction}({place}, {value})"
 
 
-def _values(s: Statement) -> Sequence[Value]:
-    return (s.value,) if isinstance(s, (Update, Set, Store)) else ()
-
-
-def _operands(v: Value) -> Sequence[Value]:
-    if isinstance(v, Instruction):
-        return v.operands
-    size = v.offset if isinstance(v, Load) else v.size if isinstance(v, FromSize) else 0
-    return [a.value for a in value_atoms(size) if isinstance(a, Dynamic)]
+def _grouped(size: SizeLike) -> str:
+    return str(size) if isinstance(size, int) else f"({size})"

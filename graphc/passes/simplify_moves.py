@@ -9,6 +9,7 @@ from graphc.ops.declare import Elementwise
 from graphc.ops.index import gather_
 from graphc.ops.move import (
     broadcast_,
+    inverse_permutation,
     permute,
     reshape,
     reshape_,
@@ -75,6 +76,34 @@ def function_of_move(node: Node) -> Node | None:
     if inner.shape != move.args[0].shape:
         return None
     return move.op(inner, params=move.params)
+
+
+@rules.on(Elementwise)
+def function_of_transpose(node: Node) -> Node | None:
+    """f(transpose(x), y) -> transpose(f(x, y')), where y' is a reshape of y.
+
+    So it is where no two axes of `y` longer than 1 change their order, as those of a
+    vector. What is left reads `x` row by row, as others of its readers do.
+    """
+    moves = [x for x in node.args if x.op is transpose_ and x.shape == node.shape]
+    if not moves:
+        return None
+    (axes,) = moves[0].params
+    back = inverse_permutation(axes)
+    args = []
+    for x in node.args:
+        if x.op is transpose_ and x.params == (axes,) and x.shape == node.shape:
+            args.append(x.args[0])
+            continue
+        wide = padded_rank(x, node.ndim)
+        order = [a for a in back if wide.shape[a] != 1]
+        if order != sorted(order):
+            return None
+        args.append(reshape(wide, tuple(wide.shape[a] for a in back)))
+    inner = node.op(*args, params=node.params)
+    if inner.shape != moves[0].args[0].shape:
+        return None
+    return transpose_(inner, params=(axes,))
 
 
 # ------------------------------------------------- reshape, transpose, broadcast

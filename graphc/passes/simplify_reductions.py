@@ -8,7 +8,7 @@ from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
 from graphc.ops.contract import matmul_
 from graphc.ops.leaf import full_, size_value
-from graphc.ops.move import broadcast_, reshape, reshape_
+from graphc.ops.move import broadcast_, permute, reshape, reshape_, transpose_
 from graphc.ops.reduce import (
     ArgReduce,
     AxisReduction,
@@ -75,6 +75,19 @@ def reduce_reshape(node: Node) -> Node | None:
         return None
     inner = node.op(source, params=(tuple(sorted(origin[a] for a in axes)),))
     return reshape(inner, node.shape)
+
+
+@rules.on(AxisReduction)
+def reduce_transpose(node: Node) -> Node | None:
+    """sum(transpose(x)) -> transpose(sum(x)), over the axes as they are in x."""
+    (x,), (axes,) = node.args, node.params
+    if x.op is not transpose_:
+        return None
+    (order,) = x.params
+    inner = node.op(x.args[0], params=(tuple(sorted(order[a] for a in axes)),))
+    kept = [order[a] for a in node.op.kept(node)]
+    ranks = sorted(kept)
+    return permute(inner, [ranks.index(a) for a in kept])
 
 
 def _reduce_twice(node: Node) -> Node | None:

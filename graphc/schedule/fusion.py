@@ -16,7 +16,7 @@ grows by one and the value goes through memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -26,6 +26,7 @@ from graphc.ops.contract import MatMul as Contraction
 from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
+from graphc.schedule.merge import merged
 from graphc.schedule.views import operand_views
 from graphc.types.errors import internal_assert
 from graphc.types.tensor_type import Shape
@@ -61,8 +62,12 @@ class Info:
         Arrays read for one element along all its axes, up to one more than
         `MANY_LEAVES` of them.
     accesses : sequence of Access
-    group : Info
+    parent : Info or None
         Union-find parent among nodes of the same depth.
+    tied : Shape or None
+        The rows a reduction runs over.
+    free : bool
+        Any of the first axes may be its rows: it needs no other value of a row.
     """
 
     node: Node
@@ -75,6 +80,7 @@ class Info:
     parent: Info | None = None
     members: int = 1
     tied: Shape | None = None
+    free: bool = False
 
 
 def find(info: Info) -> Info:
@@ -111,12 +117,15 @@ class Group:
         Nodes it must leave in memory.
     nodes : set of Node
         Virtual nodes and anchors it computes.
+    reads : list of Node
+        What it reads from memory.
     """
 
     depth: int
     rows: Shape
     roots: list[Node] = field(default_factory=list)
     nodes: set[Node] = field(default_factory=set)
+    reads: list[Node] = field(default_factory=list)
 
 
 class Fusion:
@@ -124,6 +133,7 @@ class Fusion:
 
     def __init__(self, graph: Graph):
         self.graph = graph
+        self.limit = GROUP_LIMIT
         self.info: dict[Node, Info] = {}
         for node in graph.nodes:
             self.info[node] = self._classify(node)
@@ -217,6 +227,7 @@ class Fusion:
             info.depth += 1
             return
         info.rows = rows.pop() if rows else None
+        info.free = info.rows is None
         for s, _ in at_depth:
             union(info, s)
 
@@ -245,7 +256,9 @@ class Fusion:
         if joins and find(source).members > GROUP_LIMIT:
             info.depth += 1
             joins = False
-        info.tied = source.rows if joins and source.rows is not None else own
+        follows = joins and source.rows is not None
+        info.tied = source.rows if follows else own
+        info.free = min(axes, default=1) == 0 and not follows
         info.rows = None if terminal else own
         if joins:
             union(info, source)
@@ -288,8 +301,9 @@ class Fusion:
                 for arg in opaque_operands(node, self.info):
                     require(arg)
             mine = [n for n in waiting.pop(depth, ()) if not self._is_opaque(n)]
-            for group in self._groups(depth, mine):
-                self._visit(group, require)
+            for group in merged(self, list(self._groups(depth, mine))):
+                for node in group.reads:
+                    require(node)
                 self.groups.append(group)
         self.kept = required
         self.groups.reverse()
@@ -314,14 +328,16 @@ class Fusion:
                         root.shape,
                     )
                 kernels.setdefault(rows, Group(depth, rows)).roots.append(root)
-            yield from kernels.values()
+            for group in kernels.values():
+                self.visit(group)
+                yield group
 
     def _tied(self, root: Node) -> Shape | None:
         info = self.info[root]
         return info.tied if info.kind == "anchor" else info.rows
 
-    def _visit(self, group: Group, require: Callable[[Node], None]) -> None:
-        """Collect what a group computes, requiring from memory what it does not.
+    def visit(self, group: Group) -> None:
+        """Collect what a group computes, and what it reads from memory.
 
         Users come before their arguments, so that when a node's turn comes it is
         known whether this group alone uses it.
@@ -333,15 +349,14 @@ class Fusion:
         while waiting:
             node = known[-heappop(waiting)]
             info = self.info[node]
-            if node not in roots and not self._computed_here(info, group):
-                require(node)
+            if info.kind in ("stored", "opaque") or not (
+                node in roots or self._computed_here(info, group)
+            ):
+                group.reads.append(node)
                 continue
             group.nodes.add(node)
             for arg in self._read(node):
-                source = self.info[arg]
-                if source.kind == "opaque":
-                    require(arg)
-                elif source.kind in ("virtual", "anchor") and arg.serial not in known:
+                if arg.serial not in known and self.info[arg].kind != "immediate":
                     known[arg.serial] = arg
                     heappush(waiting, -arg.serial)
 

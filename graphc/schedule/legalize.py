@@ -13,7 +13,7 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import multiply
 from graphc.ops.contract import MatMul, matrix_transpose
-from graphc.ops.move import broadcast_to, reshape
+from graphc.ops.move import broadcast_to, permute, reshape, transpose_
 from graphc.ops.reduce import any_, sum_
 from graphc.types import sizes
 
@@ -33,13 +33,13 @@ def _product(node: Node) -> Node | None:
     if a.shape[-1] == 1:
         return multiply(a, b)
     if b.shape[-1] == 1 and _single(a) and not _single(b):
-        return _many(b, matrix_transpose(a), node)
+        return _many(b, _swapped(a), node)
     if a.shape[-2] == 1 and _single(b) and not _single(a):
         return _many(a, b, node)
     if b.shape[-1] == 1:
-        return _summed(multiply(a, matrix_transpose(b)), node, -1)
+        return _matrix_times_vector(a, _swapped(b), node)
     if a.shape[-2] == 1:
-        return _summed(multiply(matrix_transpose(a), b), node, -2)
+        return _matrix_times_vector(_swapped(b), a, node)
     if node.dtype.kind != "f" or _is_small(node):
         left = reshape(a, (*a.shape, 1))
         right = reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
@@ -68,6 +68,26 @@ def _is_small(node: Node) -> bool:
     """Tell whether packing a product's operands would cost more than the product."""
     extents = (*node.shape[-2:], node.args[0].shape[-1])
     return all(isinstance(s, int) and s <= SMALL for s in extents)
+
+
+def _matrix_times_vector(matrix: Node, vector: Node, node: Node) -> Node:
+    """Return the products of the rows of a matrix with a vector, shape (..., 1, k).
+
+    A transposed matrix is read as it lies: row by row, as its other readers do, and
+    its rows are summed up.
+    """
+    if matrix.op is transpose_ and matrix.params[0][-2] == matrix.ndim - 1:
+        terms = multiply(_swapped(matrix), _swapped(vector))
+        return _summed(terms, node, -2)
+    return _summed(multiply(matrix, vector), node, -1)
+
+
+def _swapped(x: Node) -> Node:
+    """Return `x` with its last two axes swapped, two transposes being one."""
+    if x.op is not transpose_:
+        return matrix_transpose(x)
+    *outer, rows, columns = x.params[0]
+    return permute(x.args[0], (*outer, columns, rows))
 
 
 def _summed(terms: Node, node: Node, axis: int) -> Node:

@@ -16,21 +16,20 @@ from graphc.kernels.builder import Values
 from graphc.kernels.ir import (
     Accumulator,
     Buffer,
-    Dynamic,
-    FromSize,
-    Instruction,
     Kernel,
-    Load,
     Loop,
     LoopVar,
+    RowLoop,
     Start,
     Statement,
     Store,
     Update,
-    Value,
+    all_values,
+    size_of,
     statements,
     value_atoms,
 )
+from graphc.kernels.split import split_loops
 from graphc.ops.declare import Elementwise, Index, Reduce
 from graphc.ops.leaf import constant_
 from graphc.schedule.access import row_major
@@ -136,32 +135,14 @@ class GroupLowering(Evaluation):
         return True
 
     def _all_sizes(self) -> list[SizeLike]:
+        body = [*self.before, *self.body, *self.after]
         out: list[SizeLike] = []
-        stack: list[Value] = []
-        for s in statements([*self.before, *self.body, *self.after]):
+        for s in statements(body):
             if isinstance(s, Store):
                 out.append(s.offset)
             if isinstance(s, Loop):
                 out.append(s.extent)
-            if isinstance(s, (Store, Update)):
-                stack.append(s.value)
-        seen: set[int] = set()
-        while stack:
-            value = stack.pop()
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            if isinstance(value, Instruction):
-                stack.extend(value.operands)
-                continue
-            size = (
-                value.offset
-                if isinstance(value, Load)
-                else (value.size if isinstance(value, FromSize) else 0)
-            )
-            out.append(size)
-            stack.extend(a.value for a in value_atoms(size) if isinstance(a, Dynamic))
-        return out
+        return out + [size_of(value) for value in all_values(body)]
 
     # ----------------------------------------------------------------- stages
 
@@ -350,15 +331,15 @@ class GroupLowering(Evaluation):
         """Return the kernel and the kernels that combine its partial results."""
         kernel = Kernel(
             rows=sizes.product(self.rows),
-            row=self.row,
             chunk=self.chunk,
             before=self.before,
-            body=self.body,
+            loops=[RowLoop(self.row, 0, sizes.product(self.rows), self.body)],
             after=self.after,
             buffers=self.buffers,
             parameters=[],
             label=describe(self.order, self.group.roots),
         )
+        kernel = split_loops(kernel, self.k)
         calls = [KernelCall(kernel, self.memory, self.chunks, self.order)]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
         for node, buffer, width in self.partials:
@@ -390,9 +371,9 @@ class GroupLowering(Evaluation):
             ends.append(Store(target, sizes.of_atom(row), total))
         body += [loop, *ends]
         nodes = [node for node, _ in partials]
-        kernel = Kernel(
-            width, row, chunk, [], body, [], buffers, [], "combine " + names(nodes)
-        )
+        rows = [RowLoop(row, 0, width, body)]
+        label = "combine " + names(nodes)
+        kernel = Kernel(width, chunk, [], rows, [], buffers, [], label)
         return KernelCall(kernel, memory, 1, nodes)
 
 

@@ -11,12 +11,14 @@ from graphc.kernels.ir import (
     Kernel,
     Loop,
     LoopVar,
+    RowLoop,
     Set,
     Start,
     Statement,
     Store,
     Value,
 )
+from graphc.kernels.split import split_loops
 from graphc.ops.contract import MatMul
 from graphc.ops.declare import Index
 from graphc.ops.index import Scatter
@@ -70,9 +72,9 @@ class _Serial(Evaluation):
         cut = sizes.floordiv(work * 4, CHUNK_WORK)
         chunks = sizes.maximum(1, sizes.minimum(most, cut))
         label = f"{self.node.op.name} -> {self.node.type}"
-        kernel = Kernel(
-            rows, self.row, self.chunk, [], body, [], self.buffers, [], label
-        )
+        loops = [RowLoop(self.row, 0, rows, body)]
+        kernel = Kernel(rows, self.chunk, [], loops, [], self.buffers, [], label)
+        kernel = split_loops(kernel, self.k)
         return KernelCall(kernel, self.memory, chunks, [self.node])
 
 

@@ -97,6 +97,10 @@ def _column(x: Node) -> Node:
     return move.reshape(x, (n, 1))
 
 
+def _outer(x: Node, y: Node) -> Node:
+    return move.reshape(x, (n, 1, 1)) * y
+
+
 def _pick(*indices: int) -> list[Node]:
     return [cg.constant(np.int64(i)) for i in indices]
 
@@ -176,6 +180,7 @@ SELECT = {
 MOVES = {
     "function_of_broadcast": Example(lambda: x + _wide(s, n)),
     "function_of_move": Example(lambda: cg.exp(_column(x)) * _column(y)),
+    "function_of_transpose": Example(lambda: cg.exp(a.T) * x),
     "reshape_twice": Example(lambda: move.reshape(_column(x), (1, n))),
     "transpose_twice": Example(lambda: a.T.T),
     "transpose_of_ones": Example(lambda: _column(x).T),
@@ -204,6 +209,12 @@ REDUCTIONS = {
     "position_among_one": Example(lambda: cg.argmax(_column(x), axis=1)),
     "reduce_reshape": Example(
         lambda: cg.max(move.reshape(a, (n, 1, 3)), axis=2),
+    ),
+    "reduce_transpose": Example(
+        lambda: cg.max(
+            move.permute(_wide(a, 4, n, 3) + cg.arange(4.0)[:, None, None], (2, 0, 1)),
+            1,
+        )
     ),
     "reduce_twice": Example(lambda: cg.max(cg.max(c, axis=0))),
     "sum_twice": Example(lambda: cg.sum(cg.sum(a, axis=0)), exact=False),

@@ -30,6 +30,7 @@ from graphc.kernels.ir import (
     Load,
     Loop,
     LoopVar,
+    RowLoop,
     Set,
     Start,
     Statement,
@@ -175,7 +176,8 @@ class KernelPrinter(SizePrinter):
         kernel = self.kernel
         self.atoms[kernel.chunk] = (Register("%chunk", I64), 0)
         self._statements(kernel.before)
-        self._loop(kernel.row, "%lo", "%hi", kernel.body)
+        for part in kernel.loops:
+            self._loop(part.var, *self._bounds(part), part.body)
         self._statements(kernel.after)
         frame = self.frames[0]
         if self.reports:
@@ -209,6 +211,16 @@ class KernelPrinter(SizePrinter):
                 self.module.text(),
             ]
         )
+
+    def _bounds(self, part: RowLoop) -> tuple[str, str]:
+        """Return the first and the end of the rows of a chunk that lie in a part."""
+        k, low, high = self.k, Register("%lo", I64), Register("%hi", I64)
+        if part.low == 0 and part.extent == self.kernel.rows:
+            return low.text, high.text
+        with self.at(0):
+            start, extent = self.size(part.low)[0], self.size(part.extent)[0]
+            first = k("max", k("sub", low, start), k.zero(low))
+            return first.text, k("min", k("sub", high, start), extent).text
 
     def _wrapper(self) -> Iterator[str]:
         yield "define void @KERNEL(i64 %lo, i64 %hi, i64 %chunk, ptr %arguments) nounwind {"
