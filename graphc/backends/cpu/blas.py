@@ -202,6 +202,11 @@ define void @graphc_blas_leave() nounwind {
 @lru_cache(maxsize=1)
 def prepare() -> None:
     """Make the product kernels known to compiled code, once in a process."""
+    with jit.guarded():
+        _prepare()
+
+
+def _prepare() -> None:
     from scipy.linalg import cython_blas
 
     for letter in "sd":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,12 +26,11 @@ from graphc.types.config import options
 from graphc.types.sizes import Dim, SizeLike
 
 _loaded: dict[str, int] = {}
-_lock = threading.Lock()
 
 
 def _ensure_loaded(name: str, text: str) -> int:
     """Load a function unless the process has it, and return its address."""
-    with _lock:
+    with jit.guarded():
         address = _loaded.get(name)
         if address is None:
             (address,) = jit.load(machine_code(text), [name])
@@ -48,6 +47,8 @@ class Executable:
     program : Program
     dims : list of Dim
         The symbolic dimensions whose values a call needs.
+    threads : int
+        How many threads a call may use; 0 means what the process uses.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Executable:
         dims: Sequence[Dim],
         equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
         requirements: Sequence[tuple[SizeLike, Node]],
+        threads: int = 0,
     ):
+        self.threads = threads
         self.program: Program = schedule(graph)
         self.frame = Frame(self.program, dims)
         self.dims = list(dims)
-        self._pool = pool()
+        pool()
         self.printed: dict[int, KernelPrinter] = {}
         for step in self.program.steps:
             if isinstance(step, KernelCall):
@@ -78,13 +81,20 @@ class Executable:
         )
         if printed is not None:
             address = _ensure_loaded(printed.name, printed.text)
-            self.entry = NativeEntry(
-                address, self._pool.address, printed.dtypes, self.program.constants
-            )
+            self._entry_parts = address, printed.dtypes, self.program.constants
+            self.entry = NativeEntry(*self._entry_parts, threads=threads)
         if options().debug >= 3:
             print(self.source(), file=sys.stderr)
         if options().debug >= 4:
             print(self.llvm(), file=sys.stderr)
+
+    def with_threads(self, threads: int) -> Executable:
+        """Return the same machine code, to run on that many threads."""
+        other = copy.copy(self)
+        other.threads = threads
+        if self.entry is not None:
+            other.entry = NativeEntry(*self._entry_parts, threads=threads)
+        return other
 
     def run(
         self,
@@ -101,7 +111,7 @@ class Executable:
         """
         frame = self.frame
         words = np.zeros(frame.words, np.int64)
-        words[Frame.POOL] = pool().address
+        words[Frame.THREADS] = self.threads
         need = sizes.evaluate(self.program.workspace, values.__getitem__)  # type: ignore[arg-type]
         workspace = np.empty(need + 64, np.uint8)
         words[Frame.WORKSPACE] = workspace.ctypes.data + (-workspace.ctypes.data) % 64
