@@ -41,6 +41,9 @@ WORDS = 112
 SPIN = 20_000
 """Pauses an idle worker makes before it sleeps: some tenths of a millisecond."""
 
+EAGER = 1_000
+"""Pauses after which it offers its core to other processes now and then."""
+
 PATIENCE = 1_000
 """Pauses a caller makes for the last chunks of others before it sleeps."""
 
@@ -106,6 +109,7 @@ declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(ptr)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare i32 @sigfillset(ptr)
+declare i32 @sched_yield()
 declare i64 @llvm.smin.i64(i64, i64)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 
@@ -171,8 +175,8 @@ entry:
   %others = xor i64 %bit, -1
   br label %spin
 spin:
-  %seen = phi i64 [ -1, %entry ], [ %seen, %again ], [ %now, %labour ], [ %now, %skip ]
-  %tries = phi i64 [ 0, %entry ], [ %more, %again ], [ 0, %labour ], [ %tries, %skip ]
+  %seen = phi i64 [ -1, %entry ], [ %seen, %again ], [ %seen, %offer ], [ %now, %labour ], [ %now, %skip ]
+  %tries = phi i64 [ 0, %entry ], [ %more, %again ], [ %more, %offer ], [ 0, %labour ], [ %tries, %skip ]
   %look = load atomic i64, ptr %epoch_ acquire, align 8
   %same = icmp eq i64 %look, %seen
   br i1 %same, label %idle, label %join
@@ -182,6 +186,13 @@ idle:
 again:
   {pause}
   %more = add i64 %tries, 1
+  %eager = icmp slt i64 %more, {EAGER}
+  %some = and i64 %more, 31
+  %between = icmp ne i64 %some, 0
+  %keep = or i1 %eager, %between
+  br i1 %keep, label %spin, label %offer
+offer:
+  %y = call i32 @sched_yield()
   br label %spin
 park:
   %l = call i32 @pthread_mutex_lock(ptr %mutex)
