@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 Origin = tuple[str, int]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_inherited: Origin | None = None
+
+
+class _Inherited(threading.local):
+    """The origin that nodes made by this thread inherit."""
+
+    origin: Origin | None = None
+
+
+_inherited = _Inherited()
 
 
 def current_origin() -> Origin | None:
     """Return the place outside graphc that called in, or the one inherited."""
-    if _inherited is not None:
-        return _inherited
+    if (origin := _inherited.origin) is not None:
+        return origin
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
@@ -26,6 +35,5 @@ def current_origin() -> Origin | None:
 
 def set_inherited(origin: Origin | None) -> Origin | None:
     """Set the origin that nodes made from now on inherit; return the one before."""
-    global _inherited
-    before, _inherited = _inherited, origin
+    before, _inherited.origin = _inherited.origin, origin
     return before

@@ -23,7 +23,9 @@ from graphc.types.errors import ConfigError, InputError, made_at
 BACKENDS = ("cpu", "reference")
 
 
-def compile(inputs: Any, outputs: Any, *, backend: str = "cpu") -> Function:
+def compile(
+    inputs: Any, outputs: Any, *, backend: str = "cpu", threads: int | None = None
+) -> Function:
     """Compile expressions to a function of arrays.
 
     Parameters
@@ -36,6 +38,9 @@ def compile(inputs: Any, outputs: Any, *, backend: str = "cpu") -> Function:
     backend : {"cpu", "reference"}
         "cpu" fuses the graph into compiled kernels; "reference" interprets it with
         NumPy.
+    threads : int, optional
+        How many threads a call may use; by default what the process uses. The
+        results have the same bits for any number.
 
     Returns
     -------
@@ -52,16 +57,20 @@ def compile(inputs: Any, outputs: Any, *, backend: str = "cpu") -> Function:
     results, out_structure = flatten_expressions(outputs, "outputs", as_node)
     graph = Graph(nodes, results)
     check_inputs(graph)
-    return compile_graph(graph, in_structure, out_structure, backend)
+    return compile_graph(graph, in_structure, out_structure, backend, threads)
 
 
 def compile_graph(
-    graph: Graph, inputs: Structure, outputs: Structure, backend: str
+    graph: Graph,
+    inputs: Structure,
+    outputs: Structure,
+    backend: str,
+    threads: int | None = None,
 ) -> Function:
     """Compile a graph whose inputs are checked."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend {backend!r} is unknown; use one of {BACKENDS}.")
-    return Function(graph, run_passes(graph), inputs, outputs, backend)
+    return Function(graph, run_passes(graph), inputs, outputs, backend, threads)
 
 
 def check_inputs(graph: Graph) -> None:
@@ -127,7 +136,9 @@ def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
     return structure.unflatten([np.array(r) for r in reference.run(graph, arrays)])
 
 
-def jit(fun: Callable[..., Any], *, backend: str = "cpu") -> Transform:
+def jit(
+    fun: Callable[..., Any], *, backend: str = "cpu", threads: int | None = None
+) -> Transform:
     """Return a Python function compiled at its first call.
 
     Parameters
@@ -137,6 +148,7 @@ def jit(fun: Callable[..., Any], *, backend: str = "cpu") -> Transform:
         containers of them. It is traced once for each structure, shapes and dtypes
         of its arguments; other hashable arguments are static.
     backend : {"cpu", "reference"}
+    threads : int, optional
         As in `compile`.
 
     Returns
@@ -152,7 +164,7 @@ def jit(fun: Callable[..., Any], *, backend: str = "cpu") -> Transform:
     >>> float(norm(np.array([3.0, 4.0])))
     5.0
     """
-    return Transform(fun, fun, backend=backend)
+    return Transform(fun, fun, backend=backend, threads=threads)
 
 
 operators.provide(evaluate=evaluate, compile=compile)

@@ -12,6 +12,7 @@ from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
 from graphc.runtime.arguments import as_input, check_out
 from graphc.types import sizes
+from graphc.types.config import read_threads
 from graphc.types.errors import IndexOutOfRangeError, InputError, made_at
 from graphc.types.sizes import Dim, SizeLike
 
@@ -45,6 +46,8 @@ class Function:
         converted. Non-contiguous and byte-swapped arrays are copied first.
     out : containers of numpy.ndarray, optional
         Arrays of the outputs' shapes and dtypes to write into.
+    threads : int, optional
+        How many threads this call may use, as `with_threads`.
 
     Attributes
     ----------
@@ -52,6 +55,8 @@ class Function:
         The graph after all passes.
     backend : str
         "cpu" or "reference".
+    threads : int
+        How many threads a call may use; 0 means what the process uses.
     """
 
     def __init__(
@@ -61,10 +66,13 @@ class Function:
         inputs: Structure,
         outputs: Structure,
         backend: str,
+        threads: int | None = None,
     ):
         self.original = original
         self.graph = graph
         self.backend = backend
+        self.threads = read_threads(threads)
+        self._others: dict[int, Function] = {}
         self._inputs = inputs
         self._outputs = outputs
         self._nested = inputs.kind not in (list, tuple) or any(
@@ -84,14 +92,22 @@ class Function:
             from graphc.backends.cpu.executable import Executable
 
             self._executable = Executable(
-                graph, self._dims, self._equalities, self._requirements
+                graph,
+                self._dims,
+                self._equalities,
+                self._requirements,
+                self.threads,
             )
             entry = self._executable.entry
             self._native = None if entry is None else entry.call
 
     # ---------------------------------------------------------------- calls
 
-    def __call__(self, *args: Any, out: Any = None, **named: Any) -> Any:
+    def __call__(
+        self, *args: Any, out: Any = None, threads: int | None = None, **named: Any
+    ) -> Any:
+        if threads is not None:
+            return self.with_threads(threads)(*args, out=out, **named)
         if self._native is not None and out is None and not named:
             flat = self._leaves(args, named) if self._nested else args
             result = self._native(*flat)
@@ -116,6 +132,42 @@ class Function:
                 return self._give(results, out, values)
             return self._outputs.unflatten(results)
         return self._run(arrays, values, out)
+
+    def with_threads(self, threads: int | None) -> Function:
+        """Return this function with another number of threads for its calls.
+
+        Nothing is compiled: both run the same machine code, and give the same bits.
+
+        Parameters
+        ----------
+        threads : int or None
+            The caller and its helpers together; 0 or None means what the process
+            uses (`config`, GRAPHC_NUM_THREADS, or else its cores).
+
+        Returns
+        -------
+        Function
+
+        Raises
+        ------
+        ConfigError
+            If it is no integer of 0 or more.
+        """
+        threads = read_threads(threads)
+        if threads == self.threads:
+            return self
+        other = self._others.get(threads)
+        if other is None:
+            other = object.__new__(type(self))
+            other.__dict__.update(self.__dict__)
+            other.threads = threads
+            other._others = {}
+            if self._executable is not None:
+                other._executable = self._executable.with_threads(threads)
+                entry = other._executable.entry
+                other._native = None if entry is None else entry.call
+            other = self._others.setdefault(threads, other)
+        return other
 
     def _pack(self, result: Any) -> Any:
         """Return native outputs, one array or a tuple, in their containers."""
@@ -261,18 +313,24 @@ class Function:
         rows = flatten([*inputs, *outputs])
         return (
             _restore,
-            (rows, len(inputs), self._inputs, self._outputs, self.backend),
+            (rows, len(inputs), self._inputs, self._outputs, self.backend, self.threads),
         )
 
 
 def _restore(
-    rows: Any, count: int, inputs: Structure, outputs: Structure, backend: str
+    rows: Any,
+    count: int,
+    inputs: Structure,
+    outputs: Structure,
+    backend: str,
+    threads: int,
 ) -> Function:
     from graphc.graph.pickling import unflatten
     from graphc.runtime.compile import compile_graph
 
     nodes = unflatten(*rows)
-    return compile_graph(Graph(nodes[:count], nodes[count:]), inputs, outputs, backend)
+    graph = Graph(nodes[:count], nodes[count:])
+    return compile_graph(graph, inputs, outputs, backend, threads)
 
 
 def _dims(graph: Graph) -> list[Dim]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -24,7 +26,8 @@ class Options:
         GRAPHC_CHECK: verify the graph after every pass, and evaluate it before
         and after with the reference interpreter.
     threads : int
-        GRAPHC_NUM_THREADS: how many threads kernels may use; 0 means all cores.
+        GRAPHC_NUM_THREADS: how many threads a call may use that was not given a
+        number itself; 0 means all cores this process may use.
     cache_dir : str
         GRAPHC_CACHE_DIR: where compiled kernels are kept; empty means the
         platform's user cache folder, "off" that nothing is kept.
@@ -57,15 +60,47 @@ def _from_environment() -> Options:
         text = os.environ.get(_ENVIRONMENT[field.name])
         if text is None:
             continue
-        kind = type(getattr(Options, field.name))
-        try:
-            values[field.name] = text if kind is str else kind(int(text or 0))
-        except ValueError:
-            raise ConfigError(
-                f"{_ENVIRONMENT[field.name]}={text!r} is not an integer."
-            ) from None
+        values[field.name] = _read(field.name, text)
         _check(field.name, values[field.name], _ENVIRONMENT[field.name])
     return Options(**values)
+
+
+_BOOLEANS = {
+    **dict.fromkeys(("", "0", "false", "no", "off"), False),
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+}
+
+
+def _read(name: str, text: str) -> Any:
+    """Return the value an environment variable's text stands for."""
+    kind = type(getattr(Options, name))
+    if kind is str:
+        return text
+    try:
+        if kind is bool and text.strip().lower() in _BOOLEANS:
+            return _BOOLEANS[text.strip().lower()]
+        return kind(int(text or 0))
+    except ValueError:
+        what = "an integer" if kind is int else "one of 0, 1, false, true, no, yes"
+        raise ConfigError(f"{_ENVIRONMENT[name]}={text!r} is not {what}.") from None
+
+
+def read_threads(threads: int | None) -> int:
+    """Return the number of threads given for a function or a call, 0 for None.
+
+    Raises
+    ------
+    ConfigError
+        If it is no integer of 0 or more.
+    """
+    if threads is None:
+        return 0
+    try:
+        count = operator.index(threads)
+    except TypeError:
+        count = threads
+    _check("threads", count, "threads")
+    return count
 
 
 def _check(name: str, value: Any, what: str) -> None:
@@ -80,8 +115,19 @@ def _check(name: str, value: Any, what: str) -> None:
         raise ConfigError(f"{what}={value!r} is negative; it takes 0 and more.")
 
 
-_current = _from_environment()
+_from_outside = _from_environment()
+_current = _from_outside
+_blocks: list[dict[str, Any]] = []
+_lock = threading.RLock()
 _listeners: list[Callable[[], object]] = []
+
+if hasattr(os, "register_at_fork"):
+    # a child must not find the lock taken by a thread it does not have
+    os.register_at_fork(
+        before=_lock.acquire,
+        after_in_parent=_lock.release,
+        after_in_child=_lock.release,
+    )
 
 
 def options() -> Options:
@@ -94,9 +140,13 @@ def on_change(listener: Callable[[], object]) -> None:
     _listeners.append(listener)
 
 
-def _set(new: Options) -> None:
+def _apply() -> None:
+    """Put the changes of all open blocks into force, the latest last."""
     global _current
-    _current = new
+    changes: dict[str, Any] = {}
+    for block in _blocks:
+        changes.update(block)
+    _current = replace(_from_outside, **changes)
     for listener in _listeners:
         listener()
 
@@ -104,6 +154,9 @@ def _set(new: Options) -> None:
 @contextmanager
 def config(**changes: Any) -> Iterator[Options]:
     """Change options within a ``with`` block.
+
+    Options are the process's: a block in one thread is in force in all of them, until
+    it ends. To give one function or call a number of threads, see `graphc.compile`.
 
     Parameters
     ----------
@@ -125,9 +178,13 @@ def config(**changes: Any) -> Iterator[Options]:
         if name not in known:
             raise ConfigError(f"unknown option {name!r}; known: {', '.join(known)}.")
         _check(name, changes[name], name)
-    before = _current
-    _set(replace(before, **changes))
     try:
+        with _lock:
+            _blocks.append(changes)
+            _apply()
         yield _current
     finally:
-        _set(before)
+        with _lock:
+            # by identity: blocks of two threads may be equal, and end in any order
+            _blocks[:] = [block for block in _blocks if block is not changes]
+            _apply()

@@ -1,7 +1,7 @@
 """Prints a program as one LLVM function that runs its steps.
 
-The function takes the address of the *frame*: 64-bit words with the pool, the code
-of an index error, the workspace, the addresses of inputs, outputs and constants, and
+The function takes the address of the *frame*: 64-bit words with the number of
+threads a launch may use (0: the process's default), the code of an index error, the workspace, the addresses of inputs, outputs and constants, and
 the values of the symbolic dimensions. It computes sizes and addresses, and launches
 kernels and products, so that a call costs no Python for each step.
 """
@@ -40,7 +40,7 @@ class Launch(NamedTuple):
 class Frame:
     """The layout of the words a driver is given."""
 
-    POOL, ERROR, WORKSPACE, FIRST = 0, 1, 2, 3
+    THREADS, ERROR, WORKSPACE, FIRST = 0, 1, 2, 3
 
     def __init__(self, program: Program, dims: Sequence[Dim]):
         self.inputs = self.FIRST
@@ -86,7 +86,22 @@ class DriverPrinter(SizePrinter):
 
     def _assemble(self) -> str:
         lines = self.frames[0].lines
+<<<<<<< HEAD
         signatures = {"graphc_launch": "void @graphc_launch(ptr, ptr, i64, i64, ptr)"}
+=======
+        if self.products:
+            self.used |= {"graphc_blas_enter", "graphc_blas_leave"}
+            lines = [
+                "  call void @graphc_blas_enter()",
+                *lines,
+                "  call void @graphc_blas_leave()",
+            ]
+        signatures = {
+            "graphc_launch": "void @graphc_launch(i64, ptr, i64, i64, ptr)",
+            "graphc_blas_enter": "void @graphc_blas_enter()",
+            "graphc_blas_leave": "void @graphc_blas_leave()",
+        }
+>>>>>>> thr
         kernel = "void @{}(i64, i64, i64, ptr)"
         return "\n".join(
             [
@@ -178,8 +193,14 @@ class DriverPrinter(SizePrinter):
             )
             return
         self.used.add("graphc_launch")
+<<<<<<< HEAD
         self.k.lines.append(
             f"  call void @graphc_launch(ptr {self._pool()}, ptr @{kernel}, "
+=======
+        threads = self._word(Frame.THREADS)
+        self.k.lines.append(
+            f"  call void @graphc_launch(i64 {threads.text}, ptr @{kernel}, "
+>>>>>>> thr
             f"i64 {rows.text}, i64 {chunks.text}, ptr %arguments)"
         )
 

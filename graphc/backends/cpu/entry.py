@@ -35,8 +35,8 @@ from graphc.backends.cpu.native import (
     FLOAT_VALUE,
     NDIM,
     NOT_IMPLEMENTED,
-    POOL,
     TAKEN,
+    THREADS,
     TYPE,
     WORKSPACE,
     layout_known,
@@ -283,7 +283,7 @@ class EntryPrinter(SizePrinter):
 
     def _run(self, driver: str, outputs: Sequence[Node]) -> None:
         frame, program = self.frame, self.program
-        self._word(Frame.POOL, self._cell(POOL, "i64"))
+        self._word(Frame.THREADS, self._cell(THREADS, "i64"))
         self._word(Frame.ERROR, "0")
         for number in range(len(program.constants)):
             cell = self._cell(FIRST + len(self.dtypes) + number, "i64")

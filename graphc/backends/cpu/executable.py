@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,14 +28,17 @@ from graphc.types.config import options
 from graphc.types.sizes import Dim, SizeLike
 
 _loaded: dict[str, int] = {}
+<<<<<<< HEAD
 _codes: dict[tuple, KernelCode] = {}
 _MOST_CODES = 10_000
 _lock = threading.Lock()
+=======
+>>>>>>> thr
 
 
 def _ensure_loaded(name: str, text: str, kind: str = "loops") -> int:
     """Load a function unless the process has it, and return its address."""
-    with _lock:
+    with jit.guarded():
         address = _loaded.get(name)
         if address is None:
             (address,) = jit.load(machine_code(text, kind), [name])
@@ -66,8 +69,13 @@ class Executable:
     program : Program
     dims : list of Dim
         The symbolic dimensions whose values a call needs.
+<<<<<<< HEAD
     launches : dict of int to Launch
         The code of each kernel, by the kernel's id.
+=======
+    threads : int
+        How many threads a call may use; 0 means what the process uses.
+>>>>>>> thr
     """
 
     def __init__(
@@ -76,10 +84,13 @@ class Executable:
         dims: Sequence[Dim],
         equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
         requirements: Sequence[tuple[SizeLike, Node]],
+        threads: int = 0,
     ):
+        self.threads = threads
         self.program: Program = schedule(graph)
         self.frame = Frame(self.program, dims)
         self.dims = list(dims)
+<<<<<<< HEAD
         self._pool = pool()
         self.launches: dict[int, Launch] = {
             id(step.kernel): _launch(step.kernel)
@@ -90,20 +101,47 @@ class Executable:
         for letter in sorted(self.driver.products):
             gemm.prepare(letter)
         self.address = _ensure_loaded(self.driver.name, self.driver.text, "once")
+=======
+        pool()
+        self.printed: dict[int, KernelPrinter] = {}
+        for step in self.program.steps:
+            if isinstance(step, KernelCall):
+                printer = KernelPrinter(step.kernel)
+                self.printed[id(step.kernel)] = printer
+                _ensure_loaded(printer.name, printer.text)
+        self.driver = DriverPrinter(self.program, self.printed, self.frame)
+        if self.driver.products:
+            blas.prepare()
+        self.address = _ensure_loaded(self.driver.name, self.driver.text)
+>>>>>>> thr
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.entry: NativeEntry | None = None
         printed = native_entry(
             self.program, self.frame, self.driver.name, equalities, requirements
         )
         if printed is not None:
+<<<<<<< HEAD
             address = _ensure_loaded(printed.name, printed.text, "once")
             self.entry = NativeEntry(
                 address, self._pool.address, printed.dtypes, self.program.constants
             )
+=======
+            address = _ensure_loaded(printed.name, printed.text)
+            self._entry_parts = address, printed.dtypes, self.program.constants
+            self.entry = NativeEntry(*self._entry_parts, threads=threads)
+>>>>>>> thr
         if options().debug >= 3:
             print(self.source(), file=sys.stderr)
         if options().debug >= 4:
             print(self.llvm(), file=sys.stderr)
+
+    def with_threads(self, threads: int) -> Executable:
+        """Return the same machine code, to run on that many threads."""
+        other = copy.copy(self)
+        other.threads = threads
+        if self.entry is not None:
+            other.entry = NativeEntry(*self._entry_parts, threads=threads)
+        return other
 
     def run(
         self,
@@ -120,7 +158,7 @@ class Executable:
         """
         frame = self.frame
         words = np.zeros(frame.words, np.int64)
-        words[Frame.POOL] = pool().address
+        words[Frame.THREADS] = self.threads
         need = sizes.evaluate(self.program.workspace, values.__getitem__)  # type: ignore[arg-type]
         workspace = np.empty(need + 64, np.uint8)
         words[Frame.WORKSPACE] = workspace.ctypes.data + (-workspace.ctypes.data) % 64

@@ -1,15 +1,29 @@
 """From LLVM code to machine code and into the process, by numba's llvmlite.
 
+<<<<<<< HEAD
 `compile_module` optimizes LLVM code and emits an object file for this machine, whose
 bytes are what the disk cache keeps; `load` loads one. The target machine and the
 pass pipeline are set up as numba's own code generator sets them up, and give the same
 object files (a test compares them). numba itself is not imported: that takes longer
 than most functions take to compile.
+=======
+numba optimizes and emits an object file for this machine (`compile_module`); the
+object's bytes are what the disk cache keeps. Loading one (`load`) needs llvmlite
+only, so a process whose kernels are all cached starts without importing numba.
+
+All that compiles and loads holds one lock (`guarded`), for LLVM and its callers have
+state of their own that must not be cut short: a Ctrl-C waits for the end of the step,
+which is one kernel at most, and so does a `fork`, whose child would else find locks
+taken by threads it does not have.
+>>>>>>> thr
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+<<<<<<< HEAD
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -19,7 +33,58 @@ LEVEL = 2
 rounds: it takes up to fifty times longer, and what it makes has been slower."""
 
 _lock = threading.RLock()
+=======
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+LOCK = threading.RLock()
+"""Held by whatever compiles or loads, and by a thread while it forks."""
+
+_codegen: Any = None
+>>>>>>> thr
 _engine: Any = None
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=LOCK.acquire,
+        after_in_parent=LOCK.release,
+        after_in_child=LOCK.release,
+    )
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Hold the lock, and put off KeyboardInterrupt to the end of the block.
+
+    Waiting for the lock can be interrupted. A handler of SIGINT that is not Python's
+    own is put off as well: it may raise.
+    """
+    with LOCK:
+        before = signal.getsignal(signal.SIGINT)
+        if (
+            not callable(before)
+            or before is _remember
+            or threading.current_thread() is not threading.main_thread()
+        ):
+            yield
+            return
+        _remembered.clear()
+        signal.signal(signal.SIGINT, _remember)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+            if _remembered:
+                before(*_remembered.pop())
+
+
+_remembered: list[tuple[int, FrameType | None]] = []
+
+
+def _remember(number: int, frame: FrameType | None) -> None:
+    _remembered[:] = [(number, frame)]
 
 
 def compile_module(text: str, kind: str = "loops") -> bytes:
@@ -34,6 +99,7 @@ def compile_module(text: str, kind: str = "loops") -> bytes:
         code that runs once in a call, such as drivers, and is translated as it stands,
         in a tenth of the time.
     """
+<<<<<<< HEAD
     with _lock:
         return target_machine(kind == "once").emit_object(optimized(text, kind))
 
@@ -71,13 +137,30 @@ def target_machine(quick: bool = False) -> Any:
         codemodel="jitdefault",
         jit=True,
     )
+=======
+    global _codegen
+    with guarded():
+        import llvmlite.binding as llvm
+        from numba.core.codegen import JITCPUCodegen
+
+        if _codegen is None:
+            _codegen = JITCPUCodegen("graphc")
+        target = _codegen._tm
+        module = llvm.parse_assembly(text)
+        module.triple = target.triple
+        module.data_layout = str(target.target_data)
+        module.verify()
+        manager, builder = _codegen._module_pass_manager()
+        manager.run(module, builder)
+        return target.emit_object(module)
+>>>>>>> thr
 
 
 def load(code: bytes, names: Sequence[str]) -> list[int]:
     """Load an object file and return the addresses of the functions named."""
-    import llvmlite.binding as llvm
+    with guarded():
+        import llvmlite.binding as llvm
 
-    with _lock:
         engine = _loader()
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
@@ -105,6 +188,7 @@ def initialize(llvm: Any) -> None:
 
 def add_symbol(name: str, address: int) -> None:
     """Let compiled code refer to the function at `address` by `name`."""
-    import llvmlite.binding as llvm
+    with guarded():
+        import llvmlite.binding as llvm
 
-    llvm.add_symbol(name, address)
+        llvm.add_symbol(name, address)

@@ -20,7 +20,7 @@ DATA, NDIM, DIMENSIONS, DESCR, FLAGS = 16, 24, 32, 56, 64
 CONTIGUOUS_ALIGNED = 0x0101
 
 # Cells of a function object.
-POOL, ARRAY_TYPE, EMPTY, NOT_IMPLEMENTED = 0, 1, 2, 3
+THREADS, ARRAY_TYPE, EMPTY, NOT_IMPLEMENTED = 0, 1, 2, 3
 WORKSPACE, CAPACITY, TAKEN = 4, 5, 6
 FLOAT_TYPE, FLOAT64_TYPE, FLOAT32_TYPE, FIRST = 7, 8, 9, 10
 
@@ -48,13 +48,13 @@ class NativeEntry:
     def __init__(
         self,
         address: int,
-        pool_address: int,
         dtypes: Sequence[np.dtype],
         constants: Sequence[np.ndarray],
+        threads: int = 0,
     ):
         self._cells = np.zeros(FIRST + len(dtypes) + len(constants), np.int64)
         fill = self._cells
-        fill[POOL] = pool_address
+        fill[THREADS] = threads
         fill[ARRAY_TYPE] = id(np.ndarray)
         fill[FLOAT_TYPE] = id(float)
         fill[FLOAT64_TYPE] = id(np.float64)

@@ -1,27 +1,32 @@
 """The thread pool: one generic launcher for all kernels.
 
-Workers are daemon threads of Python that sit in compiled code without the GIL. A
-launch publishes a kernel, its arguments and one word holding an epoch and the next
+A launch publishes a kernel, its arguments and one word holding an epoch and the next
 chunk; caller and workers claim chunks by compare-and-swap until none is left, so a
 busy machine only means that the caller does more of them itself. While a launch is
 being published the word is of no epoch: a worker late from the one before could else
-claim a chunk in the middle of it. Chunks are cut by
-size alone: which thread runs one changes nothing in the result. Idle workers spin
-for a fraction of a millisecond and then wait on a condition variable.
+claim a chunk in the middle of it. Chunks are cut by size alone: which thread runs one
+changes nothing in the result.
 
-If the pool is in use by another Python thread, or after `fork` until the child has
-workers of its own, the caller runs all chunks by itself.
+How many threads may take part goes with the launch: a number, or 0 for the process's
+default. Workers are threads of the operating system that run compiled code only, never
+Python; a launch that wants more of them than there are starts them, so the child of a
+`fork`, which has none, works in parallel from its first launch on. Idle workers spin
+for a fraction of a millisecond and then sleep, as does a caller whose last chunks are
+with a worker that the system has taken off its core: asleep, it leaves its own core to
+that worker.
+
+While one Python thread has the pool, launches of another run all their chunks by
+themselves: their results are the same.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import sys
-import threading
-
-import numpy as np
+from pathlib import Path
 
 from graphc.backends.cpu import jit
 from graphc.types.config import on_change, options
@@ -29,13 +34,25 @@ from graphc.types.config import on_change, options
 # Words of the shared state, in units of 8 bytes; what different threads write lies
 # on different cache lines.
 CLAIM, DONE, KERNEL, ARGUMENTS, ROWS, WIDTH, CHUNKS = 0, 8, 16, 17, 18, 19, 20
-EPOCH, SLEEPERS, BUSY, STOP, WORKERS, MUTEX, CONDITION = 24, 32, 40, 48, 56, 64, 80
+HELPERS, EPOCH, ASLEEP, BUSY, DEFAULT, STARTED = 21, 24, 32, 40, 48, 49
+NUMBERED, WAITING, MUTEX, CONDITION, FINISHED = 50, 56, 64, 80, 96
 WORDS = 112
+
 SPIN = 20_000
+"""Pauses an idle worker makes before it sleeps: some tenths of a millisecond."""
+
+EAGER = 1_000
+"""Pauses after which it offers its core to other processes now and then."""
+
+PATIENCE = 1_000
+"""Pauses a caller makes for the last chunks of others before it sleeps."""
+
+MAX_THREADS = 64
+"""As many workers and callers as a launch can use: one bit of a word for each."""
 
 
 def _word(name: str, number: int) -> str:
-    return f"  %{name} = getelementptr i64, ptr %state, i64 {number}\n"
+    return f"  %{name} = getelementptr i64, ptr @state, i64 {number}\n"
 
 
 _WORDS = "".join(
@@ -48,13 +65,17 @@ _WORDS = "".join(
         "rows_": ROWS,
         "width_": WIDTH,
         "chunks_": CHUNKS,
+        "helpers_": HELPERS,
         "epoch_": EPOCH,
-        "sleepers": SLEEPERS,
+        "asleep": ASLEEP,
         "busy": BUSY,
-        "stop": STOP,
-        "workers": WORKERS,
+        "default": DEFAULT,
+        "started_": STARTED,
+        "numbered": NUMBERED,
+        "waiting": WAITING,
         "mutex": MUTEX,
         "condition": CONDITION,
+        "finished": FINISHED,
     }.items()
 )
 
@@ -73,14 +94,27 @@ def _pause() -> tuple[str, str]:
 def source() -> str:
     """Return the LLVM code of the launcher and the workers' loop."""
     declaration, pause = _pause()
+    block = 1 if sys.platform == "darwin" else 0  # SIG_BLOCK
+    restore = 3 if sys.platform == "darwin" else 2  # SIG_SETMASK
     return f"""
+@state = internal global [{WORDS} x i64] zeroinitializer, align 64
 {declaration}
+declare i32 @pthread_mutex_init(ptr, ptr)
 declare i32 @pthread_mutex_lock(ptr)
 declare i32 @pthread_mutex_unlock(ptr)
+declare i32 @pthread_cond_init(ptr, ptr)
 declare i32 @pthread_cond_wait(ptr, ptr)
 declare i32 @pthread_cond_broadcast(ptr)
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_detach(ptr)
+declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare i32 @sigfillset(ptr)
+declare i32 @sched_yield()
+declare i64 @llvm.smin.i64(i64, i64)
+declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 
-define internal void @work(ptr %state, i64 %epoch) nounwind {{
+; Claim chunks of an epoch and run them until none is left.
+define internal void @work(i64 %epoch) nounwind {{
 entry:
 {_WORDS}
   %kernel = load atomic ptr, ptr %kernel_ acquire, align 8
@@ -105,8 +139,19 @@ try:
   br i1 %won, label %run, label %next
 run:
   call void @chunk(ptr %kernel, i64 %chunk, i64 %rows, i64 %width, ptr %arguments)
-  %ignored = atomicrmw add ptr %done, i64 1 acq_rel
-  br label %next
+  %before = atomicrmw add ptr %done, i64 1 seq_cst
+  %sum = add i64 %before, 1
+  %last = icmp eq i64 %sum, %chunks
+  br i1 %last, label %tell, label %next
+tell:
+  %sleeps = load atomic i64, ptr %waiting seq_cst, align 8
+  %wake = icmp ne i64 %sleeps, 0
+  br i1 %wake, label %signal, label %leave
+signal:
+  %l = call i32 @pthread_mutex_lock(ptr %mutex)
+  %b = call i32 @pthread_cond_broadcast(ptr %finished)
+  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
+  br label %leave
 leave:
   ret void
 }}
@@ -119,18 +164,19 @@ define internal void @chunk(ptr %kernel, i64 %chunk, i64 %rows, i64 %width, ptr 
   call void %kernel(i64 %low, i64 %high, i64 %chunk, ptr %arguments)
   ret void
 }}
-declare i64 @llvm.smin.i64(i64, i64)
 
-define void @graphc_worker(ptr %state, i64 %index) nounwind {{
+; A worker: wait for a new epoch, take part if wanted. A worker that is not wanted
+; goes on towards its sleep, and sleeps until a launch wants it.
+define internal ptr @worker(ptr %unused) nounwind {{
 entry:
 {_WORDS}
-  %first = load atomic i64, ptr %epoch_ acquire, align 8
-  br label %wait
-wait:
-  %seen = phi i64 [ %first, %entry ], [ %now, %skip ]
+  %index = atomicrmw add ptr %numbered, i64 1 seq_cst
+  %bit = shl i64 1, %index
+  %others = xor i64 %bit, -1
   br label %spin
 spin:
-  %tries = phi i64 [ 0, %wait ], [ %more, %again ]
+  %seen = phi i64 [ -1, %entry ], [ %seen, %again ], [ %seen, %offer ], [ %now, %labour ], [ %now, %skip ]
+  %tries = phi i64 [ 0, %entry ], [ %more, %again ], [ %more, %offer ], [ 0, %labour ], [ %tries, %skip ]
   %look = load atomic i64, ptr %epoch_ acquire, align 8
   %same = icmp eq i64 %look, %seen
   br i1 %same, label %idle, label %join
@@ -140,41 +186,90 @@ idle:
 again:
   {pause}
   %more = add i64 %tries, 1
+  %eager = icmp slt i64 %more, {EAGER}
+  %some = and i64 %more, 31
+  %between = icmp ne i64 %some, 0
+  %keep = or i1 %eager, %between
+  br i1 %keep, label %spin, label %offer
+offer:
+  %y = call i32 @sched_yield()
   br label %spin
 park:
   %l = call i32 @pthread_mutex_lock(ptr %mutex)
-  %s1 = atomicrmw add ptr %sleepers, i64 1 seq_cst
+  %s1 = atomicrmw or ptr %asleep, i64 %bit seq_cst
   br label %check
 check:
+  %known = phi i64 [ %seen, %park ], [ %look2, %sleep ]
   %look2 = load atomic i64, ptr %epoch_ seq_cst, align 8
-  %same2 = icmp eq i64 %look2, %seen
-  br i1 %same2, label %sleep, label %woken
+  %same2 = icmp eq i64 %look2, %known
+  br i1 %same2, label %sleep, label %changed
+changed:
+  %wants = load atomic i64, ptr %helpers_ acquire, align 8
+  %needed = icmp slt i64 %index, %wants
+  br i1 %needed, label %woken, label %sleep
 sleep:
   %w = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
   br label %check
 woken:
-  %s2 = atomicrmw sub ptr %sleepers, i64 1 seq_cst
+  %s2 = atomicrmw and ptr %asleep, i64 %others seq_cst
   %u = call i32 @pthread_mutex_unlock(ptr %mutex)
   br label %join
 join:
   %now = load atomic i64, ptr %epoch_ acquire, align 8
-  %halt = load atomic i64, ptr %stop acquire, align 8
-  %go = icmp eq i64 %halt, 0
-  br i1 %go, label %help, label %end
-help:
-  %limit = load atomic i64, ptr %workers acquire, align 8
+  %limit = load atomic i64, ptr %helpers_ acquire, align 8
   %wanted = icmp slt i64 %index, %limit
   br i1 %wanted, label %labour, label %skip
 labour:
-  call void @work(ptr %state, i64 %now)
-  br label %skip
+  call void @work(i64 %now)
+  br label %spin
 skip:
-  br label %wait
-end:
-  ret void
+  br label %spin
 }}
 
-define void @graphc_launch(ptr %state, ptr %kernel, i64 %rows, i64 %chunks, ptr %arguments) nounwind {{
+; Start workers until there are that many, and return how many there are. Signals
+; are left to Python's threads.
+define internal i64 @start(i64 %count) nounwind {{
+entry:
+{_WORDS}
+  %thread = alloca ptr
+  %all = alloca [16 x i64]
+  %old = alloca [16 x i64]
+  %f = call i32 @sigfillset(ptr %all)
+  %m = call i32 @pthread_sigmask(i32 {block}, ptr %all, ptr %old)
+  br label %next
+next:
+  %have = load i64, ptr %started_
+  %short = icmp slt i64 %have, %count
+  br i1 %short, label %make, label %done_
+make:
+  %code = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr null)
+  %good = icmp eq i32 %code, 0
+  br i1 %good, label %made, label %done_
+made:
+  %id = load ptr, ptr %thread
+  %d = call i32 @pthread_detach(ptr %id)
+  %one = add i64 %have, 1
+  store i64 %one, ptr %started_
+  br label %next
+done_:
+  %r = call i32 @pthread_sigmask(i32 {restore}, ptr %old, ptr null)
+  ret i64 %have
+}}
+
+; Make the state that of a process without workers; the default number stays.
+define ptr @graphc_pool_reset() nounwind {{
+entry:
+{_WORDS}
+  %keep = load i64, ptr %default
+  call void @llvm.memset.p0.i64(ptr @state, i8 0, i64 {8 * WORDS}, i1 false)
+  store i64 %keep, ptr %default
+  %a = call i32 @pthread_mutex_init(ptr %mutex, ptr null)
+  %b = call i32 @pthread_cond_init(ptr %condition, ptr null)
+  %c = call i32 @pthread_cond_init(ptr %finished, ptr null)
+  ret ptr @state
+}}
+
+define void @graphc_launch(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %arguments) nounwind {{
 entry:
 {_WORDS}
   %several = icmp sgt i64 %chunks, 1
@@ -190,13 +285,25 @@ split:
   %padded = add i64 %exact, 15
   %even = and i64 %padded, -16
   %width = select i1 %wide, i64 %even, i64 %exact
-  %limit = load atomic i64, ptr %workers acquire, align 8
-  %helpers = icmp sgt i64 %limit, 0
-  br i1 %helpers, label %acquire, label %alone
+  %usual = load atomic i64, ptr %default acquire, align 8
+  %given = icmp sgt i64 %threads, 0
+  %wanted = select i1 %given, i64 %threads, i64 %usual
+  %useful = call i64 @llvm.smin.i64(i64 %wanted, i64 %chunks)
+  %possible = call i64 @llvm.smin.i64(i64 %useful, i64 {MAX_THREADS})
+  %parallel = icmp sgt i64 %possible, 1
+  br i1 %parallel, label %acquire, label %alone
 acquire:
   %pair = cmpxchg ptr %busy, i64 0, i64 1 acq_rel monotonic
   %free = extractvalue {{i64, i1}} %pair, 1
-  br i1 %free, label %publish, label %alone
+  br i1 %free, label %staff, label %alone
+staff:
+  %limit = sub i64 %possible, 1
+  %have = load i64, ptr %started_
+  %enough = icmp sge i64 %have, %limit
+  br i1 %enough, label %publish, label %hire
+hire:
+  %hired = call i64 @start(i64 %limit)
+  br label %publish
 publish:
   store atomic i64 -1, ptr %claim release, align 8
   store atomic ptr %kernel, ptr %kernel_ release, align 8
@@ -204,6 +311,7 @@ publish:
   store atomic i64 %rows, ptr %rows_ release, align 8
   store atomic i64 %width, ptr %width_ release, align 8
   store atomic i64 %chunks, ptr %chunks_ release, align 8
+  store atomic i64 %limit, ptr %helpers_ release, align 8
   store atomic i64 0, ptr %done release, align 8
   %last = load atomic i64, ptr %epoch_ acquire, align 8
   %raw = add i64 %last, 1
@@ -211,8 +319,11 @@ publish:
   %token = shl i64 %epoch, 32
   store atomic i64 %token, ptr %claim release, align 8
   store atomic i64 %epoch, ptr %epoch_ seq_cst, align 8
-  %asleep = load atomic i64, ptr %sleepers seq_cst, align 8
-  %any = icmp sgt i64 %asleep, 0
+  %parked = load atomic i64, ptr %asleep seq_cst, align 8
+  %bits = shl i64 1, %limit
+  %mask = sub i64 %bits, 1
+  %missed = and i64 %parked, %mask
+  %any = icmp ne i64 %missed, 0
   br i1 %any, label %wake, label %go
 wake:
   %l = call i32 @pthread_mutex_lock(ptr %mutex)
@@ -220,15 +331,35 @@ wake:
   %u = call i32 @pthread_mutex_unlock(ptr %mutex)
   br label %go
 go:
-  call void @work(ptr %state, i64 %epoch)
+  call void @work(i64 %epoch)
   br label %finish
 finish:
-  %finished = load atomic i64, ptr %done acquire, align 8
-  %all = icmp sge i64 %finished, %chunks
-  br i1 %all, label %release, label %hold
+  %tries = phi i64 [ 0, %go ], [ %more, %hold ]
+  %ready = load atomic i64, ptr %done acquire, align 8
+  %all = icmp sge i64 %ready, %chunks
+  br i1 %all, label %release, label %late
+late:
+  %patient = icmp slt i64 %tries, {PATIENCE}
+  br i1 %patient, label %hold, label %park
 hold:
   {pause}
+  %more = add i64 %tries, 1
   br label %finish
+park:
+  %l2 = call i32 @pthread_mutex_lock(ptr %mutex)
+  store atomic i64 1, ptr %waiting seq_cst, align 8
+  br label %check
+check:
+  %ready2 = load atomic i64, ptr %done seq_cst, align 8
+  %all2 = icmp sge i64 %ready2, %chunks
+  br i1 %all2, label %awake, label %sleep
+sleep:
+  %w = call i32 @pthread_cond_wait(ptr %finished, ptr %mutex)
+  br label %check
+awake:
+  store atomic i64 0, ptr %waiting seq_cst, align 8
+  %u2 = call i32 @pthread_mutex_unlock(ptr %mutex)
+  br label %release
 release:
   store atomic i64 0, ptr %busy release, align 8
   ret void
@@ -247,68 +378,101 @@ over:
 
 
 class Pool:
-    """The state shared with the workers, and the threads themselves.
+    """The state of the pool as Python sees it.
 
     Attributes
     ----------
-    address : int
-        Where the state lies; compiled functions are given it.
-    threads : int
-        Workers and caller together.
+    launcher : int
+        The address of ``graphc_launch``.
     """
 
-    def __init__(self, launcher: int, worker: int):
+    def __init__(self, launcher: int, reset: int):
         self.launcher = launcher
-        self._worker = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(worker)
-        self._state = np.zeros(WORDS + 8, np.int64)
-        start = (-self._state.ctypes.data // 8) % 8
-        self._words = self._state[start : start + WORDS]
-        self.address = self._words.ctypes.data
-        self.threads = 1
-        self._started = 0
-        self._lock = threading.Lock()
+        self._reset = ctypes.CFUNCTYPE(ctypes.c_void_p)(reset)
+        self._words = (ctypes.c_int64 * WORDS).from_address(self._reset())
 
     def reset(self) -> None:
         """Begin anew without workers: after `fork`, the parent's are not here."""
-        self._words[:] = 0
-        self.threads = 1
-        self._started = 0
-        self._lock = threading.Lock()
+        self._reset()
 
-    def use(self, threads: int) -> None:
-        """Let launches use that many threads, starting workers as needed."""
-        if threads == self.threads:
-            return
-        with self._lock:
-            if self._started == 0 and threads > 1:
-                libc = ctypes.CDLL(None)
-                for word, call in (
-                    (MUTEX, libc.pthread_mutex_init),
-                    (CONDITION, libc.pthread_cond_init),
-                ):
-                    call(ctypes.c_void_p(self.address + 8 * word), None)
-            while self._started < threads - 1:
-                threading.Thread(
-                    target=self._worker,
-                    args=(self.address, self._started),
-                    name=f"graphc-{self._started}",
-                    daemon=True,
-                ).start()
-                self._started += 1
-            self._words[WORKERS] = threads - 1
-            self.threads = threads
+    @property
+    def threads(self) -> int:
+        """How many threads a launch may use that does not say: caller and workers."""
+        return self._words[DEFAULT]
+
+    @threads.setter
+    def threads(self, count: int) -> None:
+        self._words[DEFAULT] = count
+
+    @property
+    def workers(self) -> int:
+        """How many workers have been started in this process."""
+        return self._words[STARTED]
+
+    @property
+    def launches(self) -> int:
+        """How many launches were shared with workers, modulo 2**31."""
+        return self._words[EPOCH]
 
 
 def available_threads() -> int:
-    """Return how many threads kernels may use: the option, or the usable cores."""
+    """Return how many threads kernels may use: the option, or the usable cores.
+
+    Usable are the cores this process may run on, or fewer if its control group has
+    a smaller quota of processor time.
+    """
     wanted = options().threads
-    if wanted > 0:
-        return wanted if _has_posix_threads() else 1
     if not _has_posix_threads():
         return 1
+    if wanted > 0:
+        return min(wanted, MAX_THREADS)
     if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, cgroup_cores(), MAX_THREADS))
+
+
+def cgroup_cores(root: Path = Path("/")) -> int:
+    """Return the cores' worth of time Linux's control groups grant, rounded up.
+
+    Parameters
+    ----------
+    root : Path
+        Where ``proc`` and ``sys`` lie.
+
+    Returns
+    -------
+    int
+        `MAX_THREADS` where there is no quota.
+    """
+    least = float(MAX_THREADS)
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return MAX_THREADS
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        inside = Path(path.lstrip("/"))
+        for folder in (inside, *inside.parents):
+            least = min(least, _quota(top / folder))
+    return max(1, math.ceil(least))
+
+
+def _quota(folder: Path) -> float:
+    """Return the cores' worth of time a control group has, infinite if unlimited."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return int(quota) / int(period) if int(quota) > 0 else math.inf
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
 
 
 def _has_posix_threads() -> bool:
@@ -316,23 +480,33 @@ def _has_posix_threads() -> bool:
 
 
 _pool: Pool | None = None
-_pool_lock = threading.Lock()
 
 
 def pool() -> Pool:
-    """Return the process's pool, ready for `available_threads`."""
+    """Return the process's pool, its default number `available_threads`."""
     global _pool
     if _pool is None:
         from graphc.backends.cpu.cache import machine_code
 
-        with _pool_lock:
+        with jit.guarded():
             if _pool is None:
+<<<<<<< HEAD
                 code = machine_code(source(), "once")
                 launcher, worker = jit.load(code, ["graphc_launch", "graphc_worker"])
+=======
+                code = machine_code(source())
+                launcher, reset = jit.load(code, ["graphc_launch", "graphc_pool_reset"])
+>>>>>>> thr
                 jit.add_symbol("graphc_launch", launcher)
-                _pool = Pool(launcher, worker)
+                new = Pool(launcher, reset)
+                new.threads = available_threads()
                 if hasattr(os, "register_at_fork"):
-                    os.register_at_fork(after_in_child=_pool.reset)
-                on_change(pool)
-    _pool.use(available_threads())
+                    os.register_at_fork(after_in_child=new.reset)
+                on_change(_follow_options)
+                _pool = new
     return _pool
+
+
+def _follow_options() -> None:
+    if _pool is not None:
+        _pool.threads = available_threads()
