@@ -64,8 +64,8 @@ class SizePrinter:
         The loops being printed, outermost first; the first is the function itself.
     """
 
-    def __init__(self) -> None:
-        self.module = LlvmModule()
+    def __init__(self, loops: bool = True) -> None:
+        self.module = LlvmModule(loops)
         self.k = LlvmScalars(self.module)
         self.frames = [_Frame("%entry")]
         self.sizes: dict[SizeLike, tuple[Register, int]] = {}
@@ -142,11 +142,18 @@ class SizePrinter:
         return made, depth
 
 
+def _is_straight(kernel: Kernel) -> bool:
+    """Tell whether a kernel runs each of its statements once."""
+    return kernel.rows == 1 and not any(
+        isinstance(s, Loop) for s in (*kernel.before, *kernel.body, *kernel.after)
+    )
+
+
 class KernelPrinter(SizePrinter):
     """Prints one kernel. After construction, `text` and `name` hold the result."""
 
     def __init__(self, kernel: Kernel):
-        super().__init__()
+        super().__init__(loops=not _is_straight(kernel))
         self.kernel = kernel
         self.entry: list[str] = []
         self.values: dict[int, tuple[Register, int]] = {}

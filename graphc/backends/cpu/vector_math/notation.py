@@ -209,12 +209,23 @@ def at_least(x: Number, bound: float) -> Number:
 
 
 def polynomial(table: Mapping[str, Sequence[float]], x: Number) -> Number:
-    """Return a polynomial's value by Horner's rule, coefficients lowest first."""
-    *rest, highest = table[x.format.name]
-    value = x.constant(highest)
-    for c in reversed(rest):
-        value = fma(value, x, c)
-    return value
+    """Return a polynomial's value, coefficients lowest first.
+
+    The lowest term is added last, as in Horner's rule, for its accuracy; the others are
+    combined in pairs, quadruples and so on (Estrin's scheme), which takes a logarithmic
+    number of steps: a value alone does not wait for one multiplication after another.
+    """
+    lowest, *rest = table[x.format.name]
+    terms: list[Any] = rest
+    power = x
+    while len(terms) > 1:
+        ends = [*terms[1::2], None]
+        terms = [
+            a if b is None else fma(power, b, a) for a, b in zip(terms[::2], ends)
+        ]
+        if len(terms) > 1:
+            power = power * power
+    return fma(x, terms[0], lowest) if terms else x.constant(lowest)
 
 
 # ------------------------------------------- pairs: a number as an unrounded sum
@@ -239,6 +250,14 @@ def two_product(a: Number, b: Any) -> Pair:
     """Return ``a * b`` rounded, and its error."""
     product = a * b
     return product, fma(a, b, -product)
+
+
+def quotient(a: Pair, b: Pair) -> Number:
+    """Return the quotient of two pairs, nearly rounded but once."""
+    inverse = 1.0 / b[0]
+    q = a[0] * inverse
+    rest = fma(-q, b[0], a[0]) + fma(-q, b[1], a[1])
+    return fma(rest, inverse, q)
 
 
 def times(a: Pair, b: Pair) -> Pair:
