@@ -191,8 +191,8 @@ FITS = (
     ),
     Fit(
         "SIN",
-        "(sin(r)/r - 1) / z, z = r**2, |r| <= pi/4 + 0.02",
-        lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        "(1 - sin(r)/r) / z, z = r**2, |r| <= pi/4 + 0.02",
+        lambda z: (1 - mp.sin(mp.sqrt(z)) / mp.sqrt(z)) / z,
         (0, QUARTER**2),
         lambda z: z,
     ),
@@ -226,10 +226,11 @@ FITS = (
     ),
     Fit(
         "ERFC",
-        "exp(x**2)*erfc(x)*(1+2*x) in t = (x-3)/(x+3), 0 <= x <= 28",
-        _erfcx,
+        "(exp(x**2)*erfc(x)*(1+2*x) - 7*exp(9)*erfc(3)) / t, t = (x-3)/(x+3), "
+        "0 <= x <= 28",
+        lambda t: (_erfcx(t) - _erfcx(mp.mpf(0))) / t,
         (-1, mp.mpf(25) / 31),
-        bits=(27, 56),
+        lambda t: abs(t),
     ),
     Fit(
         "GAMMALN",
