@@ -142,6 +142,10 @@ def _digamma_tail(w: Any) -> Any:
         return +((mp.log(x) - 1 / (2 * x) - mp.digamma(x)) / w)
 
 
+def _two(t: Any) -> Any:
+    return 2 * (1 + t) / (1 - t)
+
+
 def _erfcx(t: Any) -> Any:
     x = ERFC_CENTER * (1 + t) / (1 - t)
     if x > 60:
@@ -231,6 +235,13 @@ FITS = (
         lambda t: (_erfcx(t) - _erfcx(mp.mpf(0))) / t,
         (-1, mp.mpf(25) / 31),
         lambda t: abs(t),
+    ),
+    Fit(
+        "ERF_TAIL",
+        "exp(x**2)*erfc(x)*(1+2*x) in t = (x-2)/(x+2), 0.75 <= x <= 6, for 1 - erfc(x)",
+        lambda t: mp.exp(_two(t) ** 2) * mp.erfc(_two(t)) * (1 + 2 * _two(t)),
+        (mp.mpf(-1.25) / 2.75, mp.mpf(4) / 8),
+        lambda t: mp.exp(-(_two(t) ** 2)) / mp.erf(_two(t)) / (1 + 2 * _two(t)),
     ),
     Fit(
         "GAMMALN",

@@ -49,23 +49,19 @@ CENTER = 1.7320507764816284
 # ------------------------------------------------------------- error functions
 
 
-def _erfc_fraction(x: Number) -> tuple[Number, Number, Number, Number]:
-    """Return t, the series' slope at t, ``1 + 2x``, and about its inverse."""
-    near, far, linear = x - 3.0, x + 3.0, fma(x, 2.0, 1.0)
-    inverse = 1.0 / (far * linear)
-    t = near * linear * inverse
-    return t, polynomial(coefficients.ERFC, t), linear, far * inverse
-
-
 def _erfc_positive(x: Number) -> Number:
     """Return erfc(x) for ``x >= 0``."""
     # All above rounds to 0, and must not overflow here.
     x = at_most(x, 11.0 if x.format.name == "float32" else 28.0)
-    t, slope, linear, factor = _erfc_fraction(x)
+    near, far, linear = x - 3.0, x + 3.0, fma(x, 2.0, 1.0)
+    inverse = 1.0 / (far * linear)
+    t = near * linear * inverse
+    slope = polynomial(coefficients.ERFC, t)
     middle, middle_low = pair(x, ERFC_MIDDLE)
     series = fma(t, slope, middle)
     series_low = fma(t, slope, middle - series) + middle_low
-    # What the factor lacks goes where low parts cost nothing.
+    # factor is 1 / (1 + 2x); what it lacks goes where low parts cost nothing.
+    factor = far * inverse
     lacking = fma(-factor, linear, 1.0) - factor * fma(x, 2.0, 1.0 - linear)
     high, low = two_product(series, factor)
     square, error = two_product(x, x)
@@ -74,14 +70,15 @@ def _erfc_positive(x: Number) -> Number:
     )
 
 
-def _erfc_below_a_third(x: Number) -> Number:
-    """Return erfc(x) for ``x >= 0.75``, as a term of a sum of about 1."""
-    x = at_most(x, 7.0)
-    t, slope, _, factor = _erfc_fraction(x)
-    t_exp, _, r = exp_log.reduce(-(x * x))
-    power = exp_log.power_of_two(t_exp)
-    product = fma(t, slope, float(ERFC_MIDDLE)) * factor * power
-    return fma(product, exp_log.expm1_reduced(r), product)
+def _erf_large(x: Number) -> Number:
+    """Return erf(x) for ``x >= 0.75``, where erfc(x) is small enough to be rough."""
+    x = at_most(x, 6.0)
+    near, far, linear = x - 2.0, x + 2.0, fma(x, 2.0, 1.0)
+    inverse = 1.0 / (far * linear)
+    series = polynomial(coefficients.ERF_TAIL, near * linear * inverse)
+    t, _, r = exp_log.reduce(-(x * x))
+    product = series * (far * inverse * exp_log.power_of_two(t))
+    return 1.0 - fma(product, exp_log.expm1_reduced(r), product)
 
 
 def _erf_small(x: Number) -> Number:
@@ -95,7 +92,7 @@ def _erf_small(x: Number) -> Number:
 def erf(x: Number) -> Number:
     """Return the error function."""
     size = abs(x)
-    y = where(size > 0.75, 1.0 - _erfc_below_a_third(size), _erf_small(size))
+    y = where(size > 0.75, _erf_large(size), _erf_small(size))
     return copysign(y, x)
 
 
