@@ -279,12 +279,6 @@ def pow(x: Number, y: Number) -> Number:
     return where(y.equals(0.0) | x.equals(1.0), 1.0, power)
 
 
-def log_combined_of(x: Number) -> Number:
-    """Return the logarithm of a positive finite number."""
-    e, m = split(x)
-    return log_combined(e, m - 1.0)
-
-
 def cbrt(x: Number) -> Number:
     """Return the cube root."""
     form = x.format

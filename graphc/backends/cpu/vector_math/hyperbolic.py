@@ -21,6 +21,7 @@ from graphc.backends.cpu.vector_math.notation import (
     polynomial,
     quotient,
     sqrt,
+    total,
     two_product,
     where,
 )
@@ -79,8 +80,7 @@ def tanh(x: Number) -> Number:
     power = exp_log.power_of_two(t)
     y = fma(power, exp_log.expm1_reduced(r), power - 1.0)
     below = y + 2.0
-    tangent = quotient((y, y.constant(0.0)), (below, y - (below - 2.0)))
-    return copysign(tangent, x)
+    return copysign(total(quotient(y, (below, y - (below - 2.0)))), x)
 
 
 def arcsinh(x: Number) -> Number:
@@ -126,8 +126,8 @@ def arctanh(x: Number) -> Number:
 def sigmoid(x: Number) -> Number:
     """Return ``1 / (1 + exp(-x))``."""
     power = exp_log.exp(-abs(x))
-    above, low = fast_two_sum(x.constant(1.0), power)
-    return quotient((where(x < 0.0, power, 1.0), x.constant(0.0)), (above, low))
+    above = fast_two_sum(x.constant(1.0), power)
+    return total(quotient(where(x < 0.0, power, 1.0), above))
 
 
 def softplus(x: Number) -> Number:

@@ -252,18 +252,35 @@ def two_product(a: Number, b: Any) -> Pair:
     return product, fma(a, b, -product)
 
 
-def quotient(a: Pair, b: Pair) -> Number:
-    """Return the quotient of two pairs, nearly rounded but once."""
+def quotient(a: Pair | Number, b: Pair) -> Pair:
+    """Return the quotient of two pairs, or of a number and a pair."""
+    high = a if isinstance(a, Number) else a[0]
     inverse = 1.0 / b[0]
-    q = a[0] * inverse
-    rest = fma(-q, b[0], a[0]) + fma(-q, b[1], a[1])
-    return fma(rest, inverse, q)
+    q = high * inverse
+    rest = fma(-q, b[0], high)
+    if not isinstance(a, Number):
+        rest = rest + a[1]
+    return q, fma(-q, b[1], rest) * inverse
+
+
+def total(a: Pair) -> Number:
+    """Return a pair as one number."""
+    return a[0] + a[1]
 
 
 def times(a: Pair, b: Pair) -> Pair:
     """Return the product of two pairs, less the product of their errors."""
     high, low = two_product(a[0], b[0])
     return high, low + fma(a[0], b[1], a[1] * b[0])
+
+
+def polynomial_pair(table: Mapping[str, Sequence[float]], x: Number) -> Pair:
+    """As `polynomial`, but its last sum, of decreasing terms, is not rounded."""
+    name = x.format.name
+    lowest = x.constant(table[name][0])
+    slope = polynomial({name: table[name][1:]}, x)
+    high = fma(x, slope, lowest)
+    return high, fma(x, slope, lowest - high)
 
 
 def pair(x: Number, value: Fraction) -> Pair:

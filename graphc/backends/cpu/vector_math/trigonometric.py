@@ -21,6 +21,7 @@ from graphc.backends.cpu.vector_math.notation import (
     polynomial,
     quotient,
     sqrt,
+    total,
     where,
 )
 
@@ -91,7 +92,7 @@ def cos_of_parts(q: Number, r: Number, low: Number) -> Number:
 
 def tan_of_parts(q: Number, r: Number, low: Number) -> Number:
     """Return tan(q*pi/2 + r + low)."""
-    return quotient(*tan_fraction(q, r, low))
+    return total(quotient(*tan_fraction(q, r, low)))
 
 
 def tan_fraction(q: Number, r: Number, low: Number) -> tuple[Pair, Pair]:
