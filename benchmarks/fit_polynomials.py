@@ -142,6 +142,10 @@ def _digamma_tail(w: Any) -> Any:
         return +((mp.log(x) - 1 / (2 * x) - mp.digamma(x)) / w)
 
 
+def _two(t: Any) -> Any:
+    return 2 * (1 + t) / (1 - t)
+
+
 def _erfcx(t: Any) -> Any:
     x = ERFC_CENTER * (1 + t) / (1 - t)
     if x > 60:
@@ -191,8 +195,8 @@ FITS = (
     ),
     Fit(
         "SIN",
-        "(sin(r)/r - 1) / z, z = r**2, |r| <= pi/4 + 0.02",
-        lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        "(1 - sin(r)/r) / z, z = r**2, |r| <= pi/4 + 0.02",
+        lambda z: (1 - mp.sin(mp.sqrt(z)) / mp.sqrt(z)) / z,
         (0, QUARTER**2),
         lambda z: z,
     ),
@@ -226,10 +230,18 @@ FITS = (
     ),
     Fit(
         "ERFC",
-        "exp(x**2)*erfc(x)*(1+2*x) in t = (x-3)/(x+3), 0 <= x <= 28",
-        _erfcx,
+        "(exp(x**2)*erfc(x)*(1+2*x) - 7*exp(9)*erfc(3)) / t, t = (x-3)/(x+3), "
+        "0 <= x <= 28",
+        lambda t: (_erfcx(t) - _erfcx(mp.mpf(0))) / t,
         (-1, mp.mpf(25) / 31),
-        bits=(27, 56),
+        lambda t: abs(t),
+    ),
+    Fit(
+        "ERF_TAIL",
+        "exp(x**2)*erfc(x)*(1+2*x) in t = (x-2)/(x+2), 0.75 <= x <= 6, for 1 - erfc(x)",
+        lambda t: mp.exp(_two(t) ** 2) * mp.erfc(_two(t)) * (1 + 2 * _two(t)),
+        (mp.mpf(-1.25) / 2.75, mp.mpf(4) / 8),
+        lambda t: mp.exp(-(_two(t) ** 2)) / mp.erf(_two(t)) / (1 + 2 * _two(t)),
     ),
     Fit(
         "GAMMALN",

@@ -91,6 +91,10 @@ class NumpyScalars:
         assert len({x.dtype for x in alike}) == 1, f"{name} of mixed dtypes"
         if name == "select":
             assert operands[0].dtype == np.bool_, "select without a boolean"
+        family, _, order = name.rpartition("_")
+        if family == "polygamma":
+            (x,) = operands
+            return special.polygamma(int(order), x).astype(x.dtype)
         return np.asarray(INSTRUCTIONS[name](*operands))
 
     def constant(self, value: Any, dtype: np.dtype) -> Any:

@@ -86,22 +86,7 @@ class DriverPrinter(SizePrinter):
 
     def _assemble(self) -> str:
         lines = self.frames[0].lines
-<<<<<<< HEAD
-        signatures = {"graphc_launch": "void @graphc_launch(ptr, ptr, i64, i64, ptr)"}
-=======
-        if self.products:
-            self.used |= {"graphc_blas_enter", "graphc_blas_leave"}
-            lines = [
-                "  call void @graphc_blas_enter()",
-                *lines,
-                "  call void @graphc_blas_leave()",
-            ]
-        signatures = {
-            "graphc_launch": "void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            "graphc_blas_enter": "void @graphc_blas_enter()",
-            "graphc_blas_leave": "void @graphc_blas_leave()",
-        }
->>>>>>> thr
+        signatures = {"graphc_launch": "void @graphc_launch(i64, ptr, i64, i64, ptr)"}
         kernel = "void @{}(i64, i64, i64, ptr)"
         return "\n".join(
             [
@@ -117,7 +102,7 @@ class DriverPrinter(SizePrinter):
                     for name in sorted(self.used)
                 ),
                 *(
-                    f"declare void @graphc_product_{letter}(ptr, ptr)"
+                    f"declare void @graphc_product_{letter}(i64, ptr)"
                     for letter in sorted(self.products)
                 ),
                 self.module.text(),
@@ -193,14 +178,8 @@ class DriverPrinter(SizePrinter):
             )
             return
         self.used.add("graphc_launch")
-<<<<<<< HEAD
         self.k.lines.append(
-            f"  call void @graphc_launch(ptr {self._pool()}, ptr @{kernel}, "
-=======
-        threads = self._word(Frame.THREADS)
-        self.k.lines.append(
-            f"  call void @graphc_launch(i64 {threads.text}, ptr @{kernel}, "
->>>>>>> thr
+            f"  call void @graphc_launch(i64 {self._threads()}, ptr @{kernel}, "
             f"i64 {rows.text}, i64 {chunks.text}, ptr %arguments)"
         )
 
@@ -222,9 +201,8 @@ class DriverPrinter(SizePrinter):
         letter = gemm.letter(call.nodes[0].dtype)
         self.products.add(letter)
         self.k.lines.append(
-            f"  call void @graphc_product_{letter}(ptr {self._pool()}, ptr %arguments)"
+            f"  call void @graphc_product_{letter}(i64 {self._threads()}, ptr %arguments)"
         )
 
-    def _pool(self) -> str:
-        pool = self._word(Frame.POOL)
-        return self.k.pure(f"inttoptr i64 {pool.text} to ptr", I64).text
+    def _threads(self) -> str:
+        return self._word(Frame.THREADS).text

@@ -28,12 +28,8 @@ from graphc.types.config import options
 from graphc.types.sizes import Dim, SizeLike
 
 _loaded: dict[str, int] = {}
-<<<<<<< HEAD
 _codes: dict[tuple, KernelCode] = {}
 _MOST_CODES = 10_000
-_lock = threading.Lock()
-=======
->>>>>>> thr
 
 
 def _ensure_loaded(name: str, text: str, kind: str = "loops") -> int:
@@ -69,13 +65,10 @@ class Executable:
     program : Program
     dims : list of Dim
         The symbolic dimensions whose values a call needs.
-<<<<<<< HEAD
     launches : dict of int to Launch
         The code of each kernel, by the kernel's id.
-=======
     threads : int
         How many threads a call may use; 0 means what the process uses.
->>>>>>> thr
     """
 
     def __init__(
@@ -90,8 +83,7 @@ class Executable:
         self.program: Program = schedule(graph)
         self.frame = Frame(self.program, dims)
         self.dims = list(dims)
-<<<<<<< HEAD
-        self._pool = pool()
+        pool()
         self.launches: dict[int, Launch] = {
             id(step.kernel): _launch(step.kernel)
             for step in self.program.steps
@@ -101,35 +93,15 @@ class Executable:
         for letter in sorted(self.driver.products):
             gemm.prepare(letter)
         self.address = _ensure_loaded(self.driver.name, self.driver.text, "once")
-=======
-        pool()
-        self.printed: dict[int, KernelPrinter] = {}
-        for step in self.program.steps:
-            if isinstance(step, KernelCall):
-                printer = KernelPrinter(step.kernel)
-                self.printed[id(step.kernel)] = printer
-                _ensure_loaded(printer.name, printer.text)
-        self.driver = DriverPrinter(self.program, self.printed, self.frame)
-        if self.driver.products:
-            blas.prepare()
-        self.address = _ensure_loaded(self.driver.name, self.driver.text)
->>>>>>> thr
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.entry: NativeEntry | None = None
         printed = native_entry(
             self.program, self.frame, self.driver.name, equalities, requirements
         )
         if printed is not None:
-<<<<<<< HEAD
             address = _ensure_loaded(printed.name, printed.text, "once")
-            self.entry = NativeEntry(
-                address, self._pool.address, printed.dtypes, self.program.constants
-            )
-=======
-            address = _ensure_loaded(printed.name, printed.text)
             self._entry_parts = address, printed.dtypes, self.program.constants
             self.entry = NativeEntry(*self._entry_parts, threads=threads)
->>>>>>> thr
         if options().debug >= 3:
             print(self.source(), file=sys.stderr)
         if options().debug >= 4:

@@ -11,8 +11,8 @@ Operands have any strides, for packing reads each element once. Each element of 
 summed over k in one order whatever the tiles and threads are, so results have the same
 bits on any number of threads.
 
-`graphc_product_s` and `graphc_product_d` (float32, float64) take the pool and words:
-those of `WORDS`, then for each batch axis, the innermost first, its size and the elements
+`graphc_product_s` and `graphc_product_d` (float32, float64) take a number of threads,
+as `graphc_launch` does, and words: those of `WORDS`, then for each batch axis, the innermost first, its size and the elements
 from one matrix to the next of a, of b and of c.
 """
 
@@ -26,7 +26,6 @@ import numpy as np
 from graphc.backends.cpu import jit
 from graphc.backends.cpu.cache import machine_code
 from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
-from graphc.backends.cpu.pool import WORKERS
 from graphc.schedule.product import PACKED
 
 WORDS = (
@@ -114,7 +113,8 @@ def source(letter: str) -> str:
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
             "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
-            "declare void @graphc_launch(ptr, ptr, i64, i64, ptr)",
+            "declare i64 @graphc_threads(i64)",
+            "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
             *(_micro(t, width) for width in widths),
             _pack(t, "rows", t.rows),
             *(_pack(t, f"columns{w}", w * t.lanes) for w in widths),
@@ -467,10 +467,10 @@ def _multiply(t: Tile) -> str:
 
 def _product(t: Tile, letter: str) -> str:
     """Cut a product into blocks whose B fits the room, and launch them."""
-    f = FunctionWriter(f"graphc_product_{letter}", "ptr %pool, ptr %words")
+    f = FunctionWriter(f"graphc_product_{letter}", "i64 %threads, ptr %words")
     word = {name: f.word("%words", number) for number, name in enumerate(WORDS)}
     m, n, k, room = (word[name] for name in ("m", "n", "k", "room"))
-    threads = f.add(f.word("%pool", WORKERS), 1)
+    threads = f("call i64 @graphc_threads(i64 %threads)")
     batch, same = _batch(f, word)
     # what divides by the number of rows below is not reached without any
     batch = f.select(f.compare("eq", f.mul(m, n), 0), 0, batch)
@@ -556,6 +556,6 @@ def _run(
     most = f.min(units, f.mul(threads, 16))
     chunks = f.max(f.min(worth, most), 1)
     f.do(
-        f"call void @graphc_launch(ptr %pool, ptr @{kernel}, i64 {units}, "
+        f"call void @graphc_launch(i64 %threads, ptr @{kernel}, i64 {units}, "
         f"i64 {chunks}, ptr {launch})"
     )

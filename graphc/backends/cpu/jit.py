@@ -1,21 +1,15 @@
 """From LLVM code to machine code and into the process, by numba's llvmlite.
 
-<<<<<<< HEAD
 `compile_module` optimizes LLVM code and emits an object file for this machine, whose
 bytes are what the disk cache keeps; `load` loads one. The target machine and the
 pass pipeline are set up as numba's own code generator sets them up, and give the same
 object files (a test compares them). numba itself is not imported: that takes longer
 than most functions take to compile.
-=======
-numba optimizes and emits an object file for this machine (`compile_module`); the
-object's bytes are what the disk cache keeps. Loading one (`load`) needs llvmlite
-only, so a process whose kernels are all cached starts without importing numba.
 
 All that compiles and loads holds one lock (`guarded`), for LLVM and its callers have
 state of their own that must not be cut short: a Ctrl-C waits for the end of the step,
 which is one kernel at most, and so does a `fork`, whose child would else find locks
 taken by threads it does not have.
->>>>>>> thr
 """
 
 from __future__ import annotations
@@ -23,27 +17,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
-<<<<<<< HEAD
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 LEVEL = 2
 """How far kernels are optimized. At level 3 LLVM unrolls short loops of twice as many
 rounds: it takes up to fifty times longer, and what it makes has been slower."""
 
-_lock = threading.RLock()
-=======
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
-
 LOCK = threading.RLock()
 """Held by whatever compiles or loads, and by a thread while it forks."""
 
-_codegen: Any = None
->>>>>>> thr
 _engine: Any = None
 
 if hasattr(os, "register_at_fork"):
@@ -99,8 +85,7 @@ def compile_module(text: str, kind: str = "loops") -> bytes:
         code that runs once in a call, such as drivers, and is translated as it stands,
         in a tenth of the time.
     """
-<<<<<<< HEAD
-    with _lock:
+    with guarded():
         return target_machine(kind == "once").emit_object(optimized(text, kind))
 
 
@@ -137,23 +122,6 @@ def target_machine(quick: bool = False) -> Any:
         codemodel="jitdefault",
         jit=True,
     )
-=======
-    global _codegen
-    with guarded():
-        import llvmlite.binding as llvm
-        from numba.core.codegen import JITCPUCodegen
-
-        if _codegen is None:
-            _codegen = JITCPUCodegen("graphc")
-        target = _codegen._tm
-        module = llvm.parse_assembly(text)
-        module.triple = target.triple
-        module.data_layout = str(target.target_data)
-        module.verify()
-        manager, builder = _codegen._module_pass_manager()
-        manager.run(module, builder)
-        return target.emit_object(module)
->>>>>>> thr
 
 
 def load(code: bytes, names: Sequence[str]) -> list[int]:

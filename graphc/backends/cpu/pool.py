@@ -269,6 +269,16 @@ entry:
   ret ptr @state
 }}
 
+define i64 @graphc_threads(i64 %threads) nounwind {{
+entry:
+{_WORDS}
+  %usual = load atomic i64, ptr %default acquire, align 8
+  %given = icmp sgt i64 %threads, 0
+  %wanted = select i1 %given, i64 %threads, i64 %usual
+  %possible = call i64 @llvm.smin.i64(i64 %wanted, i64 {MAX_THREADS})
+  ret i64 %possible
+}}
+
 define void @graphc_launch(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %arguments) nounwind {{
 entry:
 {_WORDS}
@@ -285,11 +295,8 @@ split:
   %padded = add i64 %exact, 15
   %even = and i64 %padded, -16
   %width = select i1 %wide, i64 %even, i64 %exact
-  %usual = load atomic i64, ptr %default acquire, align 8
-  %given = icmp sgt i64 %threads, 0
-  %wanted = select i1 %given, i64 %threads, i64 %usual
-  %useful = call i64 @llvm.smin.i64(i64 %wanted, i64 %chunks)
-  %possible = call i64 @llvm.smin.i64(i64 %useful, i64 {MAX_THREADS})
+  %most = call i64 @graphc_threads(i64 %threads)
+  %possible = call i64 @llvm.smin.i64(i64 %most, i64 %chunks)
   %parallel = icmp sgt i64 %possible, 1
   br i1 %parallel, label %acquire, label %alone
 acquire:
@@ -490,13 +497,10 @@ def pool() -> Pool:
 
         with jit.guarded():
             if _pool is None:
-<<<<<<< HEAD
                 code = machine_code(source(), "once")
-                launcher, worker = jit.load(code, ["graphc_launch", "graphc_worker"])
-=======
-                code = machine_code(source())
-                launcher, reset = jit.load(code, ["graphc_launch", "graphc_pool_reset"])
->>>>>>> thr
+                names = ["graphc_launch", "graphc_pool_reset", "graphc_threads"]
+                launcher, reset, threads = jit.load(code, names)
+                jit.add_symbol("graphc_threads", threads)
                 jit.add_symbol("graphc_launch", launcher)
                 new = Pool(launcher, reset)
                 new.threads = available_threads()

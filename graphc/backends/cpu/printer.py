@@ -67,8 +67,8 @@ class SizePrinter:
         The loops being printed, outermost first; the first is the function itself.
     """
 
-    def __init__(self) -> None:
-        self.module = LlvmModule()
+    def __init__(self, loops: bool = True) -> None:
+        self.module = LlvmModule(loops)
         self.k = LlvmScalars(self.module)
         self.frames = [_Frame("%entry")]
         self.sizes: dict[SizeLike, tuple[Register, int]] = {}
@@ -145,6 +145,14 @@ class SizePrinter:
         return made, depth
 
 
+def _is_straight(kernel: Kernel) -> bool:
+    """Tell whether a kernel runs each of its statements once."""
+    bodies = [kernel.before, *(loop.body for loop in kernel.loops), kernel.after]
+    return kernel.rows == 1 and not any(
+        isinstance(s, Loop) for body in bodies for s in body
+    )
+
+
 class KernelPrinter(SizePrinter):
     """Prints one kernel. After construction, `text` and `name` hold the result.
 
@@ -156,7 +164,7 @@ class KernelPrinter(SizePrinter):
     """
 
     def __init__(self, kernel: Kernel, canonical: Canonical):
-        super().__init__()
+        super().__init__(loops=not _is_straight(kernel))
         self.kernel = kernel
         self.canonical = canonical
         self.entry: list[str] = []

@@ -96,8 +96,14 @@ def bits_dtype(dtype: np.dtype) -> np.dtype:
 class LlvmModule:
     """What functions share in one LLVM module.
 
+    Parameters
+    ----------
+    loops : bool
+        Whether the module's functions have loops to vectorize. If not, code may branch.
+
     Attributes
     ----------
+    loops : bool
     declarations : dict of str to str
         Intrinsics and external functions: name to ``declare`` line.
     definitions : dict of str to str
@@ -106,7 +112,8 @@ class LlvmModule:
         Functions that LLVM must not drop or change though nothing calls them yet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loops: bool = True) -> None:
+        self.loops = loops
         self.declarations: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
         self.kept: dict[str, None] = {}

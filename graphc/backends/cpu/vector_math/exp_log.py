@@ -82,11 +82,17 @@ def exp(x: Number) -> Number:
     return scale(expm1_reduced(r) + 1.0, t)
 
 
-def exp_of_pair(high: Number, low: Number, factor: Number | float = 1.0) -> Number:
+def exp_of_pair(high: Number, low: Number, factor: Pair | None = None) -> Number:
     """Return ``factor * exp(high + low)``, for a small `low`."""
     below, above = exp_bounds(high.format)
     t, _, r = reduce(at_least(at_most(high, above), below))
-    return scale((expm1_reduced(r + low) + 1.0) * factor, t)
+    less_one = expm1_reduced(r + low)
+    if factor is None:
+        return scale(less_one + 1.0, t)
+    power, power_low = fast_two_sum(high.constant(1.0), less_one)
+    factor, factor_low = factor
+    rest = fma(power, factor_low, power_low * factor)
+    return scale(fma(power, factor, rest), t)
 
 
 def exp2(x: Number) -> Number:
@@ -271,12 +277,6 @@ def pow(x: Number, y: Number) -> Number:
     undefined = (x < 0.0) & (size < math.inf) & ~whole
     power = where(undefined | x.is_nan() | y.is_nan(), math.nan, power)
     return where(y.equals(0.0) | x.equals(1.0), 1.0, power)
-
-
-def log_combined_of(x: Number) -> Number:
-    """Return the logarithm of a positive finite number."""
-    e, m = split(x)
-    return log_combined(e, m - 1.0)
 
 
 def cbrt(x: Number) -> Number:

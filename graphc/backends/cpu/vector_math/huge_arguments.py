@@ -6,7 +6,9 @@ argument exceeds the reach of the vector code. A branch in a loop's body would k
 LLVM from vectorizing the loop, so the test is inside a function of its own,
 ``corrected(x, y)``, which returns y except for huge x; for each length of vectors
 there is a variant that tests all elements at once, announced to the loop vectorizer
-by the attribute ``vector-function-abi-variant``.
+by the attribute ``vector-function-abi-variant``. In a module without loops worth
+vectorizing (`LlvmModule.loops`) the function is inlined: a predicted branch costs a
+lone value nothing, a call makes it save and reload all registers.
 
 This module prints LLVM code directly, and so serves the CPU backend only.
 """
@@ -48,13 +50,15 @@ def corrected(
     symbol = f"graphc.{name}.corrected.{x.dtype.name}"
     if symbol not in k.module.definitions:
         _define(k.module, symbol, name, kind, reach, combine)
-    variants = ",".join(
-        f"_ZGV_LLVM_N{n}vv_{symbol}({symbol}.x{n})" for n in _LENGTHS[kind]
-    )
     text = (
         f"call {kind} @{symbol}({kind} {x.value.text}, {kind} {y.value.text}) nounwind "
-        f'willreturn memory(none) "vector-function-abi-variant"="{variants}"'
+        "willreturn memory(none)"
     )
+    if k.module.loops:
+        variants = ",".join(
+            f"_ZGV_LLVM_N{n}vv_{symbol}({symbol}.x{n})" for n in _LENGTHS[kind]
+        )
+        text += f' "vector-function-abi-variant"="{variants}"'
     return Number(k, k.pure(text, x.dtype))
 
 
@@ -64,7 +68,7 @@ def _define(
     suffix = "f32" if kind == "float" else "f64"
     exact = _define_exact(module, name, kind, combine)
     # The variants are referred to by name only, until vectorization.
-    for n in _LENGTHS[kind]:
+    for n in _LENGTHS[kind] if module.loops else ():
         vector = f"<{n} x {kind}>"
         size = module.declare(f"llvm.fabs.v{n}{suffix}", vector, [vector])
         module.keep(f"{symbol}.x{n}")
@@ -72,15 +76,17 @@ def _define(
             symbol=symbol, n=n, kind=kind, vector=vector, size=size, reach=reach
         )
     size = module.declare(f"llvm.fabs.{suffix}", kind, [kind])
+    inline = "noinline" if module.loops else "alwaysinline"
     module.definitions[symbol] = _SCALAR.format(
-        symbol=symbol, kind=kind, size=size, reach=reach, exact=exact
+        symbol=symbol, kind=kind, size=size, reach=reach, exact=exact, inline=inline
     )
-    module.keep(symbol)
+    if module.loops:
+        module.keep(symbol)
 
 
 _SCALAR = """\
 define internal {kind} @{symbol}({kind} %x, {kind} %y)
-noinline nounwind willreturn memory(none) {{
+{inline} nounwind willreturn memory(none) {{
   %size = call {kind} {size}({kind} %x)
   %huge = fcmp ogt {kind} %size, {reach:e}
   br i1 %huge, label %slow, label %fast

@@ -13,11 +13,16 @@ from graphc.backends.cpu.vector_math import coefficients, exp_log
 from graphc.backends.cpu.vector_math.notation import (
     LN2,
     Number,
+    at_least,
     at_most,
     copysign,
+    fast_two_sum,
     fma,
     polynomial,
+    quotient,
     sqrt,
+    total,
+    two_product,
     where,
 )
 
@@ -56,7 +61,7 @@ def sinh(x: Number) -> Number:
     """Return the hyperbolic sine."""
     size = abs(x)
     a, b, sine, cosine = _quarters(size)
-    y = fma(b, cosine, a * sine) + b
+    y = fma(a, sine, b * cosine) + b
     return copysign(where(size < 2.0**-60, size, y + y), x)
 
 
@@ -74,7 +79,8 @@ def tanh(x: Number) -> Number:
     t, _, r = exp_log.reduce(at_most(size + size, top))
     power = exp_log.power_of_two(t)
     y = fma(power, exp_log.expm1_reduced(r), power - 1.0)
-    return copysign(y / (y + 2.0), x)
+    below = y + 2.0
+    return copysign(total(quotient(y, (below, y - (below - 2.0)))), x)
 
 
 def arcsinh(x: Number) -> Number:
@@ -92,8 +98,12 @@ def arccosh(x: Number) -> Number:
     """Return the inverse hyperbolic cosine; NaN below 1."""
     big = x > 2.0**60
     above = x - 1.0
-    inner = above + sqrt(above * (above + 2.0))
-    y = exp_log.log1p_inside(where(big, x, inner))
+    square, error = two_product(above, above + 2.0)
+    root = sqrt(square)
+    inner, low = fast_two_sum(root, above)
+    rest = fma(-root, root, square) + error
+    error = low + rest * (0.5 / at_least(root, x.format.smallest_normal))
+    y = exp_log.log1p_inside(where(big, x, inner), where(big, 0.0, error))
     y = y + where(big, x.constant(float(LN2)), 0.0)
     y = where(x < math.inf, y, x)
     return where(x < 1.0, math.nan, y)
@@ -102,8 +112,12 @@ def arccosh(x: Number) -> Number:
 def arctanh(x: Number) -> Number:
     """Return the inverse hyperbolic tangent; infinite at 1, NaN beyond."""
     size = abs(x)
-    inner = (size + size) / (1.0 - size)
-    y = exp_log.log1p_inside(inner) * 0.5
+    below = 1.0 - size
+    inverse = 2.0 / below
+    inner = size * inverse
+    # size + size == inner * (below + what 1 - size lost) + error * below
+    rest = fma(inner, -below, size + size) - inner * ((1.0 - below) - size)
+    y = exp_log.log1p_inside(inner, rest * inverse * 0.5) * 0.5
     y = where(size < 2.0**-60, size, y)
     y = where(size < 1.0, y, where(size.equals(1.0), x.constant(math.inf), math.nan))
     return copysign(y, x)
@@ -112,7 +126,8 @@ def arctanh(x: Number) -> Number:
 def sigmoid(x: Number) -> Number:
     """Return ``1 / (1 + exp(-x))``."""
     power = exp_log.exp(-abs(x))
-    return where(x < 0.0, power, 1.0) / (power + 1.0)
+    above = fast_two_sum(x.constant(1.0), power)
+    return total(quotient(where(x < 0.0, power, 1.0), above))
 
 
 def softplus(x: Number) -> Number:

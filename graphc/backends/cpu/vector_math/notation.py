@@ -209,12 +209,23 @@ def at_least(x: Number, bound: float) -> Number:
 
 
 def polynomial(table: Mapping[str, Sequence[float]], x: Number) -> Number:
-    """Return a polynomial's value by Horner's rule, coefficients lowest first."""
-    *rest, highest = table[x.format.name]
-    value = x.constant(highest)
-    for c in reversed(rest):
-        value = fma(value, x, c)
-    return value
+    """Return a polynomial's value, coefficients lowest first.
+
+    The lowest term is added last, as in Horner's rule, for its accuracy; the others are
+    combined in pairs, quadruples and so on (Estrin's scheme), which takes a logarithmic
+    number of steps: a value alone does not wait for one multiplication after another.
+    """
+    lowest, *rest = table[x.format.name]
+    terms: list[Any] = rest
+    power = x
+    while len(terms) > 1:
+        ends = [*terms[1::2], None]
+        terms = [
+            a if b is None else fma(power, b, a) for a, b in zip(terms[::2], ends)
+        ]
+        if len(terms) > 1:
+            power = power * power
+    return fma(x, terms[0], lowest) if terms else x.constant(lowest)
 
 
 # ------------------------------------------- pairs: a number as an unrounded sum
@@ -241,10 +252,35 @@ def two_product(a: Number, b: Any) -> Pair:
     return product, fma(a, b, -product)
 
 
+def quotient(a: Pair | Number, b: Pair) -> Pair:
+    """Return the quotient of two pairs, or of a number and a pair."""
+    high = a if isinstance(a, Number) else a[0]
+    inverse = 1.0 / b[0]
+    q = high * inverse
+    rest = fma(-q, b[0], high)
+    if not isinstance(a, Number):
+        rest = rest + a[1]
+    return q, fma(-q, b[1], rest) * inverse
+
+
+def total(a: Pair) -> Number:
+    """Return a pair as one number."""
+    return a[0] + a[1]
+
+
 def times(a: Pair, b: Pair) -> Pair:
     """Return the product of two pairs, less the product of their errors."""
     high, low = two_product(a[0], b[0])
     return high, low + fma(a[0], b[1], a[1] * b[0])
+
+
+def polynomial_pair(table: Mapping[str, Sequence[float]], x: Number) -> Pair:
+    """As `polynomial`, but its last sum, of decreasing terms, is not rounded."""
+    name = x.format.name
+    lowest = x.constant(table[name][0])
+    slope = polynomial({name: table[name][1:]}, x)
+    high = fma(x, slope, lowest)
+    return high, fma(x, slope, lowest - high)
 
 
 def pair(x: Number, value: Fraction) -> Pair:

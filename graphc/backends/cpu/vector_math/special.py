@@ -24,7 +24,10 @@ from graphc.backends.cpu.vector_math.notation import (
     pair,
     parts,
     polynomial,
+    polynomial_pair,
+    quotient,
     times,
+    total,
     two_product,
     two_sum,
     where,
@@ -40,6 +43,8 @@ LN_PI = Fraction("1.144729885849400174143427351353058711647294812915311571513623
 DIGAMMA_ROOT = Fraction(
     "1.461632144968362341262659542325721328468196204006446295129598"
 )
+ERFC_MIDDLE = Fraction("1.253008058269729652935063707195346910596")
+"""``7 * exp(9) * erfc(3)``, the constant term of the series."""
 CENTER = 1.7320507764816284
 """float32(sqrt(3)): the middle of the mapped interval from 1 to 3."""
 
@@ -53,12 +58,30 @@ def _erfc_positive(x: Number) -> Number:
     x = at_most(x, 11.0 if x.format.name == "float32" else 28.0)
     near, far, linear = x - 3.0, x + 3.0, fma(x, 2.0, 1.0)
     inverse = 1.0 / (far * linear)
-    series = polynomial(coefficients.ERFC, near * linear * inverse)
+    t = near * linear * inverse
+    slope = polynomial(coefficients.ERFC, t)
+    middle, middle_low = pair(x, ERFC_MIDDLE)
+    series = fma(t, slope, middle)
+    series_low = fma(t, slope, middle - series) + middle_low
     # factor is 1 / (1 + 2x); what it lacks goes where low parts cost nothing.
     factor = far * inverse
     lacking = fma(-factor, linear, 1.0) - factor * fma(x, 2.0, 1.0 - linear)
+    high, low = two_product(series, factor)
     square, error = two_product(x, x)
-    return exp_log.exp_of_pair(-square, lacking - error, series * factor)
+    return exp_log.exp_of_pair(
+        -square, lacking - error, (high, fma(series_low, factor, low))
+    )
+
+
+def _erf_large(x: Number) -> Number:
+    """Return erf(x) for ``x >= 0.75``, where erfc(x) is small enough to be rough."""
+    x = at_most(x, 6.0)
+    near, far, linear = x - 2.0, x + 2.0, fma(x, 2.0, 1.0)
+    inverse = 1.0 / (far * linear)
+    series = polynomial(coefficients.ERF_TAIL, near * linear * inverse)
+    t, _, r = exp_log.reduce(-(x * x))
+    product = series * (far * inverse * exp_log.power_of_two(t))
+    return 1.0 - fma(product, exp_log.expm1_reduced(r), product)
 
 
 def _erf_small(x: Number) -> Number:
@@ -72,7 +95,7 @@ def _erf_small(x: Number) -> Number:
 def erf(x: Number) -> Number:
     """Return the error function."""
     size = abs(x)
-    y = where(size > 0.75, 1.0 - _erfc_positive(size), _erf_small(size))
+    y = where(size > 0.75, _erf_large(size), _erf_small(size))
     return copysign(y, x)
 
 
@@ -96,6 +119,14 @@ def _reduce_by_pi(x: Number) -> tuple[Number, Number, Number]:
     return (n + x.format.rounder).bits(), r, low
 
 
+def _cotangent(x: Number) -> Pair:
+    """Return cot(pi*x) for x >= 0."""
+    sine, cosine = trigonometric.tan_fraction(*_reduce_by_pi(x))
+    high, low = quotient(cosine, sine)
+    tiny = x < 2.0**-60
+    return where(tiny, float(1 / PI) / x, high), where(tiny, 0.0, low)
+
+
 def _log_pair_of(x: Number) -> Pair:
     """Return log(x) for positive finite x, with several bits more than the format."""
     e, m = exp_log.split(x)
@@ -114,17 +145,18 @@ def _mapped(x: Number) -> Number:
     return (x - CENTER) / (x + CENTER)
 
 
-def _gammaln_positive(x: Number) -> Number:
-    """Return ln(gamma(x)) for finite x > 0."""
+def _gammaln_positive(x: Number) -> Pair:
+    """Return ln(gamma(x)) for finite x > 0, as a sum."""
     small, large = x < 1.0, x >= 3.0
     logarithm, logarithm_low = _log_pair_of(x)
     # 1 <= y <= 3, by the recurrence from below 1; exact factors for the two roots.
     y = where(small, x + 1.0, at_most(x, 3.0))
     above_one = where(small, x, y - 1.0)
     above_two = where(small, x - 1.0, y - 2.0)
-    near = above_one * above_two * polynomial(coefficients.GAMMALN, _mapped(y))
-    # + 0.0: at 1 the product is -0.0.
-    near = where(small, (near - logarithm_low) - logarithm, near + 0.0)
+    slope = polynomial_pair(coefficients.GAMMALN, _mapped(y))
+    near, low = times(two_product(above_one, above_two), slope)
+    near, error = two_sum(near, where(small, -logarithm, 0.0))
+    near_low = low + error - where(small, logarithm_low, 0.0)
     # (x - 0.5)*(ln(x) - 1) + ln(2 pi)/2 - 0.5 + series/x
     z = 1.0 / where(large, x, 3.0)
     series = z * polynomial(coefficients.GAMMALN_TAIL, z * z)
@@ -132,54 +164,70 @@ def _gammaln_positive(x: Number) -> Number:
     product, error = two_product(x - 0.5, high)
     rest = fma(x - 0.5, low, error)
     offset, offset_low = pair(x, HALF_LN_2PI - Fraction(1, 2))
-    total, error_of_sum = two_sum(product, offset)
-    far = total + (series + (error_of_sum + rest + offset_low))
-    far = where(total < math.inf, far, total)
-    return where(large, far, near)
+    far, error_of_sum = two_sum(product, offset)
+    low = series + (error_of_sum + rest + offset_low)
+    low = where(far < math.inf, low, 0.0)
+    return where(large, far, near), where(large, low, near_low)
 
 
 def gammaln(x: Number) -> Number:
-    """Return the logarithm of the size of gamma."""
-    negative = x < 0.0
+    """Return the logarithm of the size of gamma; of float32 in float64.
+
+    Left of 0, it is a difference of larger terms.
+    """
+    if x.dtype == dtypes.float32:
+        return gammaln(x.cast(dtypes.float64)).cast(dtypes.float32)
     size = abs(x)
-    positive = _gammaln_positive(where(negative, size + 1.0, x))
-    # gamma(x) * gamma(1 - x) = pi / sin(pi*x)
+    positive, positive_low = _gammaln_positive(size)
+    # gamma(-x) * gamma(x) * x = -pi / sin(pi*x)
     sine = abs(trigonometric.sin_of_parts(*_reduce_by_pi(size)))
-    # Where pi*x would lose bits of a subnormal x, the sine is pi*x itself.
-    tiny = size < 2.0**-60
-    offset = where(tiny, x.constant(0.0), float(LN_PI))
-    reflected = (offset - exp_log.log(where(tiny, size, sine))) - positive
+    logarithm, logarithm_low = _log_pair_of(size * sine)
+    offset, offset_low = pair(x, LN_PI)
+    y, error = two_sum(offset, -logarithm)
+    y, error_of_sum = two_sum(y, -positive)
+    low = error + error_of_sum + (offset_low - logarithm_low - positive_low)
+    # Near 0, the product loses its bits, and x and -x have the same result.
+    reflected = (x < 0.0) & (size > 2.0**-60)
+    y = where(reflected, y, positive) + where(reflected, low, positive_low)
     pole = (x <= 0.0) & x.apply("floor").equals(x)
-    y = where(negative, reflected, positive)
     y = where(pole | size.equals(math.inf), math.inf, y)
     return where(x.is_nan(), x, y)
 
 
-def _digamma_positive(x: Number) -> Number:
-    """Return digamma(x) for finite x > 0."""
+def _digamma_positive(x: Number) -> Pair:
+    """Return digamma(x) for finite x > 0, as a sum."""
     small, large = x < 1.0, x >= 3.0
     inverse = 1.0 / x
     y = where(small, x + 1.0, at_most(x, 3.0))
     root, root_low = parts(DIGAMMA_ROOT, x.format, 2)
     # For small x the same difference, not rounded before.
-    distance = where(small, x - (root - 1.0), y - root) - root_low
-    near = distance * polynomial(coefficients.DIGAMMA, _mapped(y))
-    near = where(small, near - inverse, near)
+    distance = where(small, x - (root - 1.0), y - root), x.constant(-root_low)
+    slope = polynomial_pair(coefficients.DIGAMMA, _mapped(y))
+    near, low = times(distance, slope)
+    near, error = two_sum(where(small, -inverse, 0.0), near)
+    low = where(abs(near) < math.inf, low + error, 0.0)
     z = where(large, inverse, 1.0 / 3.0)
     w = z * z
     series = fma(w, polynomial(coefficients.DIGAMMA_TAIL, w), z * 0.5)
-    far = exp_log.log_combined_of(where(large, x, 3.0)) - series
-    return where(large, far, near)
+    far, far_low = _log_pair_of(where(large, x, 3.0))
+    return where(large, far, near), where(large, far_low - series, low)
 
 
 def digamma(x: Number) -> Number:
-    """Return the derivative of gamma's logarithm; NaN at its poles but 0."""
+    """Return the derivative of gamma's logarithm; NaN at its poles but 0.
+
+    Of float32 in float64, as `gammaln`.
+    """
+    if x.dtype == dtypes.float32:
+        return digamma(x.cast(dtypes.float64)).cast(dtypes.float32)
     negative = x < 0.0
     size = abs(x)
-    positive = _digamma_positive(where(negative, size + 1.0, x))
+    positive, positive_low = _digamma_positive(where(negative, size + 1.0, x))
     # digamma(1 - x) - digamma(x) = pi * cot(pi*x)
-    tangent = trigonometric.tan_of_parts(*_reduce_by_pi(size))
-    y = where(negative, positive + float(PI) / tangent, positive)
+    high, low = times(_cotangent(size), pair(x, PI))
+    y, error = two_sum(where(negative, high, 0.0), positive)
+    low = where(negative, low, 0.0) + (error + positive_low)
+    y = y + where(abs(y) < math.inf, low, 0.0)
     pole = negative & x.apply("floor").equals(x)
     y = where(pole, math.nan, y)
     y = where(x.equals(0.0), copysign(x.constant(math.inf), -x), y)
@@ -262,7 +310,7 @@ def polygamma(n: int, x: Number) -> Number:
     factor = float(sign * math.factorial(n))
     positive = _hurwitz_zeta(n + 1, where(negative, size + 1.0, x), factor)
     # The n-th derivative of digamma(1 - x) - digamma(x) = pi * cot(pi*x)
-    cotangent = 1.0 / trigonometric.tan_of_parts(*_reduce_by_pi(size))
+    cotangent = total(_cotangent(size))
     *rest, highest = _cotangent_derivative(n)
     slope = x.constant(float(highest))
     for c in reversed(rest):

@@ -13,12 +13,15 @@ from graphc.backends.cpu.vector_math import coefficients, huge_arguments
 from graphc.backends.cpu.vector_math.notation import (
     PI,
     Number,
+    Pair,
     copysign,
     fast_two_sum,
     fma,
     parts,
     polynomial,
+    quotient,
     sqrt,
+    total,
     where,
 )
 
@@ -39,20 +42,34 @@ def reduce(x: Number) -> tuple[Number, Number, Number]:
     return t.bits(), fma(n, -second, r), n * -third
 
 
+def sin_parts(r: Number, low: Number) -> Pair:
+    """Return sin(r + low) for ``|r| <= pi/4``, as two numbers of decreasing size.
+
+    Both are -0.0 for r = -0.0, so that their difference is.
+    """
+    z = r * r
+    return r, (r * z) * polynomial(coefficients.SIN, z) - low
+
+
 def sin_reduced(r: Number, low: Number) -> Number:
     """Return sin(r + low) for ``|r| <= pi/4``."""
-    z = r * r
-    cubic = (r * z) * polynomial(coefficients.SIN, z)
-    return r + (cubic + low)
+    high, less = sin_parts(r, low)
+    return high - less
 
 
-def cos_reduced(r: Number, low: Number) -> Number:
-    """Return cos(r + low) for ``|r| <= pi/4``."""
+def cos_parts(r: Number, low: Number) -> Pair:
+    """Return cos(r + low) for ``|r| <= pi/4``, as a sum."""
     z = r * r
     half = z * 0.5
     high = 1.0 - half
     rest = (1.0 - high) - half
-    return high + (rest + fma(z * z, polynomial(coefficients.COS, z), -(r * low)))
+    return high, rest + fma(z * z, polynomial(coefficients.COS, z), -(r * low))
+
+
+def cos_reduced(r: Number, low: Number) -> Number:
+    """Return cos(r + low) for ``|r| <= pi/4``."""
+    high, rest = cos_parts(r, low)
+    return high + rest
 
 
 def quadrant(q: Number, r: Number, low: Number, shift: int) -> Number:
@@ -75,15 +92,22 @@ def cos_of_parts(q: Number, r: Number, low: Number) -> Number:
 
 def tan_of_parts(q: Number, r: Number, low: Number) -> Number:
     """Return tan(q*pi/2 + r + low)."""
-    sine, cosine = sin_reduced(r, low), cos_reduced(r, low)
+    return total(quotient(*tan_fraction(q, r, low)))
+
+
+def tan_fraction(q: Number, r: Number, low: Number) -> tuple[Pair, Pair]:
+    """Return numerator and denominator of tan(q*pi/2 + r + low)."""
+    high, less = sin_parts(r, low)
+    sine, sine_low = fast_two_sum(high, -less)
+    cosine, cosine_low = fast_two_sum(*cos_parts(r, low))
     odd = (q & 1).differs(0)
-    return where(odd, -cosine, sine) / where(odd, sine, cosine)
+    top = where(odd, -cosine, sine), where(odd, -cosine_low, sine_low)
+    return top, (where(odd, sine, cosine), where(odd, sine_low, cosine_low))
 
 
 def sin(x: Number) -> Number:
     """Return the sine."""
-    # -0.0 stays: the sum of the parts would be +0.0.
-    y = where(x.equals(0.0), x, sin_of_parts(*reduce(x)))
+    y = sin_of_parts(*reduce(x))
     return huge_arguments.corrected("sin", x, y, reach(x), sin_of_parts)
 
 
