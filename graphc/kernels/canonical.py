@@ -56,11 +56,19 @@ class Canonical:
         self.codes: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._kept: list[Value] = []
-        parts: list[Any] = [kernel.row, kernel.chunk]
+        parts: list[Any] = [kernel.chunk, kernel.rows == 1]
         self._parts = parts
         parts.extend(b.dtype for b in kernel.buffers)
-        for body in (kernel.before, kernel.body, kernel.after):
-            self._statements(body)
+        self._statements(kernel.before)
+        for part in kernel.loops:
+            # the whole range of rows is given to the code, not in it
+            whole = part.low == 0 and part.extent == kernel.rows
+            extent = None if whole else part.extent
+            self._size(part.low)
+            self._size(part.extent)
+            parts += ("rows", part.var, part.low, extent)
+            self._statements(part.body)
+        self._statements(kernel.after)
         self.key = tuple(parts)
 
     def offset(self, buffer: Buffer, offset: SizeLike) -> SizeLike:

@@ -274,7 +274,7 @@ class Function:
         if self._executable is None:
             return []
         out = []
-        for step in self._executable.program.steps:
+        for step in self._executable.program.calls:
             kernel = getattr(step, "kernel", None)
             if kernel is None:
                 out.append(KernelInfo("product", step.label))

@@ -42,6 +42,9 @@ from graphc.types.tensor_type import Shape
 MAX_CHUNKS = 32
 """Into how many chunks the rows are split at the most."""
 
+FEWEST_ROWS = 8
+"""Rows that are worth sharing: axes are looped over inside if as many are left."""
+
 CHUNK_WORK = 1 << 15
 """Operations a chunk should have at least: some microseconds of work."""
 
@@ -65,19 +68,27 @@ def lower_group(
     through their row-major combination that is free; else indices are divided out.
     """
     rows = group.rows
-    flat = all(r.shape == rows for r in group.roots) and not any(
-        isinstance(n.op, Reduce) for n in group.nodes
-    )
-    if flat and len(rows) >= 2:
+    while len(rows) >= 2:
         trial = GroupLowering(fusion, group, rows, report, "apart", chunks)
         if trial.collapses():
             return GroupLowering(fusion, group, rows, report, "joined", chunks).finish()
+        if not _may_loop_inside(group, rows):
+            break
         rows = rows[:-1]
-    mode = "divided"
-    if len(rows) >= 2:
-        trial = GroupLowering(fusion, group, rows, report, "apart", chunks)
-        mode = "joined" if trial.collapses() else "divided"
-    return GroupLowering(fusion, group, rows, report, mode, chunks).finish()
+    return GroupLowering(fusion, group, rows, report, "divided", chunks).finish()
+
+
+def _may_loop_inside(group: Group, rows: Shape) -> bool:
+    """Tell whether the last of the rows' axes may be an inner loop.
+
+    So it may unless a reduction leaves a value for each row, or too few rows would be
+    left to share.
+    """
+    few = sizes.product(rows[:-1])
+    return (not isinstance(few, int) or few >= FEWEST_ROWS) and not any(
+        isinstance(n.op, Reduce) and n.params[0] and min(n.params[0]) > 0
+        for n in group.nodes
+    )
 
 
 class GroupLowering(Evaluation):

@@ -6,6 +6,7 @@ workspace; two share a place when their lives do not overlap and their sizes agr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,11 +24,12 @@ from graphc.schedule.lower import (
     lower_group,
 )
 from graphc.schedule.opaque import lower_opaque
+from graphc.schedule.pipeline import PipelineCall, pipelined
 from graphc.schedule.product import ProductCall
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
-Step = KernelCall | ProductCall
+Step = KernelCall | ProductCall | PipelineCall
 ALIGNMENT = 64
 
 
@@ -75,6 +77,15 @@ class Program:
     reports: list[Node] = field(default_factory=list)
 
     @property
+    def calls(self) -> Iterator[KernelCall | ProductCall]:
+        """The kernels and products, those of pipelines too, in order."""
+        for step in self.steps:
+            if isinstance(step, PipelineCall):
+                yield from (m.call for m in step.members)
+            else:
+                yield step
+
+    @property
     def workspace(self) -> SizeLike:
         """Bytes of the workspace."""
         total: SizeLike = 0
@@ -102,15 +113,22 @@ def schedule(graph: Graph) -> Program:
             codes[node] = len(program.reports)
         return codes[node]
 
-    depth_steps: dict[int, list[Step]] = {}
+    depth_steps: dict[int, list[KernelCall | ProductCall]] = {}
+    lowered: dict[int, tuple[Group, list[KernelCall]]] = {}
     for group in fusion.groups:
         calls = lower_group(fusion, group, report, chunks_of(group))
+        lowered[id(calls[0])] = group, calls
         depth_steps.setdefault(group.depth, []).extend(calls)
     for node in fusion.opaque:
         depth = fusion.info[node].depth
         depth_steps.setdefault(depth, []).extend(lower_opaque(fusion, node, report))
-    for depth in sorted(depth_steps):
-        program.steps.extend(depth_steps[depth])
+
+    def again(call: KernelCall, chunks: SizeLike) -> list[tuple[KernelCall, KernelCall]]:
+        group, calls = lowered[id(call)]
+        return list(zip(calls, lower_group(fusion, group, report, chunks)))
+
+    steps = [step for depth in sorted(depth_steps) for step in depth_steps[depth]]
+    program.steps = pipelined(steps, again)
     _place(program)
     return program
 

@@ -18,7 +18,7 @@ def real(*shape, dtype=np.float64):
 
 def calls(function: cg.Function) -> list[KernelCall]:
     """Return the kernels of a function, without those that combine partial results."""
-    steps = function._executable.program.steps
+    steps = list(function._executable.program.calls)
     return [
         s
         for s in steps

@@ -16,6 +16,7 @@ from graphc.backends.cpu import gemm
 from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
+from graphc.schedule.pipeline import PipelineCall
 from graphc.schedule.product import ProductCall
 from graphc.schedule.program import Place, Program, aligned
 from graphc.types import sizes
@@ -73,13 +74,18 @@ class DriverPrinter(SizePrinter):
         self.words = 1
         self.used: set[str] = set()
         self.products: set[str] = set()
+        self.pipelines: list[str] = []
+        self.allocas: list[str] = []
+        self.block, self.first = "%arguments", 0
         k = self.k
         k.lines = self.frames[0].lines
         for step in program.steps:
             if isinstance(step, KernelCall):
                 self._kernel(step, kernels[id(step.kernel)])
-            else:
+            elif isinstance(step, ProductCall):
                 self._product(step)
+            else:
+                self._pipeline(step, kernels)
         body = self._assemble()
         self.name = f"graphc_{hashlib.sha256(body.encode()).hexdigest()[:20]}"
         self.text = body.replace("@DRIVER", f"@{self.name}")
@@ -93,6 +99,7 @@ class DriverPrinter(SizePrinter):
                 "define void @DRIVER(ptr %frame) nounwind {",
                 "entry:",
                 f"  %arguments = alloca [{self.words} x i64], align 64",
+                *self.allocas,
                 f"  %error = getelementptr i64, ptr %frame, i64 {Frame.ERROR}",
                 *lines,
                 "  ret void",
@@ -102,9 +109,11 @@ class DriverPrinter(SizePrinter):
                     for name in sorted(self.used)
                 ),
                 *(
-                    f"declare void @graphc_product_{letter}(i64, ptr)"
+                    signature.format(letter)
                     for letter in sorted(self.products)
+                    for signature in gemm.SIGNATURES
                 ),
+                *self.pipelines,
                 self.module.text(),
             ]
         )
@@ -144,16 +153,23 @@ class DriverPrinter(SizePrinter):
         return self.slots[number]
 
     def _argument(self, number: int, value: str, kind: str = "i64") -> None:
-        self.words = max(self.words, number + 1)
+        if self.block == "%arguments":
+            self.words = max(self.words, number + 1)
         name = self.k.fresh("s")
         self.k.lines.append(
-            f"  {name} = getelementptr i64, ptr %arguments, i64 {number}"
+            f"  {name} = getelementptr i64, ptr {self.block}, i64 {self.first + number}"
         )
         self.k.lines.append(f"  store {kind} {value}, ptr {name}")
 
     # ---------------------------------------------------------------- steps
 
     def _kernel(self, call: KernelCall, launch: Launch) -> None:
+        self._kernel_arguments(call, launch)
+        rows = self._number(call.kernel.rows)
+        self._launch(launch.code.name, rows, self._number(call.chunks))
+
+    def _kernel_arguments(self, call: KernelCall, launch: Launch) -> int:
+        """Give a kernel its words, and return their number."""
         code, starts, codes = launch
         number = 0
         for memory in call.memory:
@@ -167,8 +183,7 @@ class DriverPrinter(SizePrinter):
             self._argument(number, self._number(value).text)
             number += 1
         self._argument(number, "%error", "ptr")
-        rows = self._number(call.kernel.rows)
-        self._launch(code.name, rows, self._number(call.chunks))
+        return number + 1
 
     def _launch(self, kernel: str, rows: Register, chunks: Register) -> None:
         self.used.add(kernel)
@@ -184,6 +199,15 @@ class DriverPrinter(SizePrinter):
         )
 
     def _product(self, call: ProductCall) -> None:
+        self._product_arguments(call)
+        letter = gemm.letter(call.nodes[0].dtype)
+        self.k.lines.append(
+            f"  call void @graphc_product_{letter}(i64 {self._threads()}, ptr %arguments)"
+        )
+
+    def _product_arguments(self, call: ProductCall) -> int:
+        """Give a product its words, and return their number."""
+        self.products.add(gemm.letter(call.nodes[0].dtype))
         left, right = call.left, call.right
         a, b, c, packed = call.memory
         strides = (left.rows, left.columns, right.rows, right.columns, call.n)
@@ -198,11 +222,81 @@ class DriverPrinter(SizePrinter):
         ]
         for number, value in enumerate(values):
             self._argument(number, value.text)
-        letter = gemm.letter(call.nodes[0].dtype)
-        self.products.add(letter)
-        self.k.lines.append(
-            f"  call void @graphc_product_{letter}(i64 {self._threads()}, ptr %arguments)"
+        return len(values)
+
+    def _pipeline(self, call: PipelineCall, kernels: Mapping[int, Launch]) -> None:
+        """Print a function that runs rows lo to hi of all members, and launch it.
+
+        The words of all members lie one after another. A kernel's come after its
+        scale, a product's after those of its block.
+        """
+        name = f"pipeline{len(self.pipelines)}"
+        self.block, self.first = f"%{name}_words", 0
+        body = []
+        packed: set[int] = set()
+        for number, member in enumerate(call.members):
+            step = member.call
+            at = f"%m{number}"
+            body.append(
+                f"  {at} = getelementptr i64, ptr %words, i64 {{}}".format(self.first)
+            )
+            if isinstance(step, KernelCall):
+                self._argument(0, self._number(member.scale).text)
+                self.first += 1
+                launch = kernels[id(step.kernel)]
+                self.first += self._kernel_arguments(step, launch)
+                self.used.add(launch.code.name)
+                body += [
+                    f"  {at}_s = load i64, ptr {at}",
+                    f"  {at}_l = mul i64 %lo, {at}_s",
+                    f"  {at}_h = mul i64 %hi, {at}_s",
+                    f"  {at}_w = getelementptr i64, ptr {at}, i64 1",
+                    f"  call void @{launch.code.name}"
+                    f"(i64 {at}_l, i64 {at}_h, i64 %chunk, ptr {at}_w)",
+                ]
+                continue
+            letter = gemm.letter(step.nodes[0].dtype)
+            here = self.k.fresh("s")
+            self.k.lines.append(
+                f"  {here} = getelementptr i64, ptr {self.block}, i64 {self.first}"
+            )
+            self.first += gemm.BLOCK_WORDS
+            words = self.k.fresh("s")
+            self.k.lines.append(
+                f"  {words} = getelementptr i64, ptr {self.block}, i64 {self.first}"
+            )
+            self.first += self._product_arguments(step)
+            self.k.lines.append(
+                f"  call void @graphc_prepare_{letter}(ptr {words}, ptr {here})"
+            )
+            if id(step.memory[3]) not in packed:
+                packed.add(id(step.memory[3]))
+                self.k.lines.append(
+                    f"  call void @graphc_pack_{letter}"
+                    f"(i64 {self._threads()}, ptr {here})"
+                )
+            body.append(
+                f"  call void @graphc_rows_{letter}(i64 %lo, i64 %hi, ptr {at})"
+            )
+        self.allocas.append(f"  {self.block} = alloca [{self.first} x i64], align 64")
+        self.pipelines.append(
+            "\n".join(
+                [
+                    f"define internal void @{name}"
+                    "(i64 %lo, i64 %hi, i64 %chunk, ptr %words) nounwind {",
+                    *body,
+                    "  ret void",
+                    "}",
+                ]
+            )
         )
+        rows, chunks = self._number(call.rows), self._number(call.chunks)
+        self.used.add("graphc_launch")
+        self.k.lines.append(
+            f"  call void @graphc_launch(i64 {self._threads()}, ptr @{name}, "
+            f"i64 {rows.text}, i64 {chunks.text}, ptr {self.block})"
+        )
+        self.block, self.first = "%arguments", 0
 
     def _threads(self) -> str:
         return self._word(Frame.THREADS).text

@@ -86,7 +86,7 @@ class Executable:
         pool()
         self.launches: dict[int, Launch] = {
             id(step.kernel): _launch(step.kernel)
-            for step in self.program.steps
+            for step in self.program.calls
             if isinstance(step, KernelCall)
         }
         self.driver = DriverPrinter(self.program, self.launches, self.frame)
@@ -157,7 +157,7 @@ class Executable:
     def source(self) -> str:
         """Return the kernels as readable text, each once, in order of execution."""
         out: dict[str, str] = {}
-        for step in self.program.steps:
+        for step in self.program.calls:
             if isinstance(step, KernelCall):
                 name = self.name(step.kernel)
                 if name not in out:
@@ -173,7 +173,7 @@ class Executable:
     def kernel_texts(self) -> dict[str, str]:
         """Return the LLVM code of each kernel by its name."""
         texts: dict[str, str] = {}
-        for step in self.program.steps:
+        for step in self.program.calls:
             if isinstance(step, KernelCall):
                 name = self.name(step.kernel)
                 if name not in texts:

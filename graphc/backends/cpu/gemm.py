@@ -12,8 +12,13 @@ summed over k in one order whatever the tiles and threads are, so results have t
 bits on any number of threads.
 
 `graphc_product_s` and `graphc_product_d` (float32, float64) take a number of threads,
-as `graphc_launch` does, and words: those of `WORDS`, then for each batch axis, the innermost first, its size and the elements
-from one matrix to the next of a, of b and of c.
+as `graphc_launch` does, and words: those of `WORDS`, then for each batch axis, the
+innermost first, its size and the elements from one matrix to the next of a, of b and of
+c.
+
+A pipeline computes some rows of a product at a time. `graphc_prepare_s` takes the words
+and `BLOCK_WORDS` more to fill in, `graphc_pack_s` packs all of B, and `graphc_rows_s`
+computes rows lo to hi, counted through the matrices of a batch.
 """
 
 from __future__ import annotations
@@ -120,7 +125,11 @@ def source(letter: str) -> str:
             *(_pack(t, f"columns{w}", w * t.lanes) for w in widths),
             _place(letter),
             _pack_columns(t),
+            _tiles(t),
             _multiply(t),
+            _rows(t, letter),
+            _prepare(t, letter),
+            _pack_all(t, letter),
             _product(t, letter),
         ]
     )
@@ -129,9 +138,10 @@ def source(letter: str) -> str:
 @lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
-    name = f"graphc_product_{letter}"
-    (address,) = jit.load(machine_code(source(letter), "vectors"), [name])
-    jit.add_symbol(name, address)
+    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
+    code = machine_code(source(letter), "vectors")
+    for name, address in zip(names, jit.load(code, names)):
+        jit.add_symbol(name, address)
 
 
 # ------------------------------------------------------------------ register tile
@@ -327,22 +337,32 @@ def _place(letter: str) -> str:
     return f.text()
 
 
-# The words that `graphc_product` adds for one launch.
-_LAUNCH = (
+SIGNATURES = (
+    "declare void @graphc_product_{}(i64, ptr)",
+    "declare void @graphc_prepare_{}(ptr, ptr)",
+    "declare void @graphc_pack_{}(i64, ptr)",
+    "declare void @graphc_rows_{}(i64, i64, ptr)",
+)
+"""Their declarations, for a letter."""
+
+_BLOCK = (
     *("words", "first_batch", "matrices", "same_b", "j0", "vectors", "panels"),
     *("k0", "depth", "step", "row_blocks", "rows_each", "column_blocks", "panels_each"),
 )
+"""The words that say which block of a product is at hand."""
+
+BLOCK_WORDS = len(_BLOCK)
 
 
-class _Launch:
-    """Reads the words of a launch, each where it is first asked for."""
+class _Block:
+    """Reads the words of a block of a product."""
 
     def __init__(self, f: FunctionWriter):
         self.f = f
-        self.words = f.load("ptr", "%arguments")
+        self.words = f.load("ptr", "%block")
         self.values = {
-            name: f.word("%arguments", number)
-            for number, name in enumerate(_LAUNCH)
+            name: f.word("%block", number)
+            for number, name in enumerate(_BLOCK)
             if number
         }
         self.values |= {
@@ -365,11 +385,11 @@ class _Launch:
 
 
 def _kernel(name: str) -> FunctionWriter:
-    parameters = "i64 %lo, i64 %hi, i64 %chunk, ptr %arguments"
+    parameters = "i64 %lo, i64 %hi, i64 %chunk, ptr %block"
     return FunctionWriter(name, parameters, "internal")
 
 
-def _panel(f: FunctionWriter, w: _Launch, panel: str) -> tuple[str, str]:
+def _panel(f: FunctionWriter, w: _Block, panel: str) -> tuple[str, str]:
     """Return the first vector of a panel of B, and its number of vectors.
 
     The vectors of a block are shared evenly: none of its panels is much narrower.
@@ -382,7 +402,7 @@ def _panel(f: FunctionWriter, w: _Launch, panel: str) -> tuple[str, str]:
 def _pack_columns(t: Tile) -> str:
     """Pack panels lo to hi of B, counted through the matrices of a batch."""
     f = _kernel("pack_b")
-    w = _Launch(f)
+    w = _Block(f)
     b, packed = w.pointer("b"), w.pointer("packed")
     padded = f.mul(w.vectors, t.lanes)
     with f.loop("%lo", "%hi") as unit:
@@ -411,75 +431,165 @@ def _pack_columns(t: Tile) -> str:
 def _multiply(t: Tile) -> str:
     """Compute blocks lo to hi of C: some rows by some panels."""
     f = _kernel("multiply")
-    w = _Launch(f)
-    a, c, packed = w.pointer("a"), w.pointer("c"), w.pointer("packed")
-    padded = f.mul(w.vectors, t.lanes)
-    rows_packed = f.local(f"[{t.rows_packed * MOST_DEPTH} x {t.kind}]", 64)
+    w = _Block(f)
     blocks = f.mul(w.row_blocks, w.column_blocks)
     with f.loop("%lo", "%hi") as unit:
         matrix, block = f.div(unit, blocks), f.mod(unit, blocks)
-        to_a, _, to_c = w.place(f.add(w.first_batch, matrix))
         row = f.mul(f.div(block, w.column_blocks), w.rows_each)
         rows = f.min(f.sub(w.m, row), w.rows_each)
         panel0 = f.mul(f.mod(block, w.column_blocks), w.panels_each)
         panel1 = f.min(f.add(panel0, w.panels_each), w.panels)
-        own = f.select(f.compare("ne", w.same_b, 0), 0, matrix)
-        base = f.mul(own, f.mul(w.depth, padded))
-        to_a = f.add(to_a, f.mul(row, w.a_row))
-        to_c = f.add(to_c, f.add(f.mul(row, w.c_row), w.j0))
-        # at least one round: a product over no elements is zero
-        with f.loop(0, f.max(w.depth, 1), w.step) as p:
-            k = f.min(f.sub(w.depth, p), w.step)
-            at = f.add(w.k0, p)
-            add = f.compare("sgt", at, 0)
-            start = f.add(to_a, f.mul(at, w.a_column))
+        _call_tiles(f, matrix, row, rows, panel0, panel1)
+    return f.text()
+
+
+def _rows(t: Tile, letter: str) -> str:
+    """Compute rows lo to hi of C, counted through the matrices of a batch."""
+    f = FunctionWriter(f"graphc_rows_{letter}", "i64 %lo, i64 %hi, ptr %block")
+    w = _Block(f)
+    m = f.max(w.m, 1)
+    with f.loop(f.div("%lo", m), f.ceil_div("%hi", m)) as matrix:
+        before = f.mul(matrix, m)
+        first = f.max(f.sub("%lo", before), 0)
+        end = f.min(f.sub("%hi", before), m)
+        with f.loop(first, end, t.rows_packed) as row:
+            rows = f.min(f.sub(end, row), t.rows_packed)
+            _call_tiles(f, matrix, row, rows, 0, w.panels)
+    return f.text()
+
+
+def _call_tiles(f: FunctionWriter, *values: object) -> None:
+    given = ", ".join(f"i64 {v}" for v in values)
+    f.do(f"call void @tiles(ptr %block, {given})")
+
+
+def _tiles(t: Tile) -> str:
+    """Compute some rows by some panels of C: no more rows than are packed at a time."""
+    names = ("matrix", "row", "rows", "panel0", "panel1")
+    parameters = ", ".join(f"i64 %{n}" for n in names)
+    f = FunctionWriter("tiles", f"ptr %block, {parameters}", "internal", "noinline ")
+    matrix, row, rows, panel0, panel1 = (f"%{n}" for n in names)
+    w = _Block(f)
+    a, c, packed = w.pointer("a"), w.pointer("c"), w.pointer("packed")
+    padded = f.mul(w.vectors, t.lanes)
+    rows_packed = f.local(f"[{t.rows_packed * MOST_DEPTH} x {t.kind}]", 64)
+    to_a, _, to_c = w.place(f.add(w.first_batch, matrix))
+    own = f.select(f.compare("ne", w.same_b, 0), 0, matrix)
+    base = f.mul(own, f.mul(w.depth, padded))
+    to_a = f.add(to_a, f.mul(row, w.a_row))
+    to_c = f.add(to_c, f.add(f.mul(row, w.c_row), w.j0))
+    # at least one round: a product over no elements is zero
+    with f.loop(0, f.max(w.depth, 1), w.step) as p:
+        k = f.min(f.sub(w.depth, p), w.step)
+        at = f.add(w.k0, p)
+        add = f.compare("sgt", at, 0)
+        start = f.add(to_a, f.mul(at, w.a_column))
+        with f.loop(0, rows, t.rows) as i:
+            count = f.min(f.sub(rows, i), t.rows)
+            x = f.element(t.kind, a, f.add(start, f.mul(i, w.a_row)))
+            to = f.element(t.kind, rows_packed, f.mul(i, k))
+            f.do(
+                f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
+                f"i64 {count}, i64 {k}, ptr {to})"
+            )
+        with f.loop(panel0, panel1) as panel:
+            first, width = _panel(f, w, panel)
+            column = f.mul(first, t.lanes)
+            columns = f.min(f.sub(w.n, f.add(w.j0, column)), f.mul(width, t.lanes))
+            begin = f.add(base, f.add(f.mul(p, padded), f.mul(column, k)))
+            right = f.element(t.kind, packed, begin)
             with f.loop(0, rows, t.rows) as i:
                 count = f.min(f.sub(rows, i), t.rows)
-                x = f.element(t.kind, a, f.add(start, f.mul(i, w.a_row)))
-                to = f.element(t.kind, rows_packed, f.mul(i, k))
-                f.do(
-                    f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
-                    f"i64 {count}, i64 {k}, ptr {to})"
-                )
-            with f.loop(panel0, panel1) as panel:
-                first, width = _panel(f, w, panel)
-                column = f.mul(first, t.lanes)
-                columns = f.min(f.sub(w.n, f.add(w.j0, column)), f.mul(width, t.lanes))
-                begin = f.add(base, f.add(f.mul(p, padded), f.mul(column, k)))
-                right = f.element(t.kind, packed, begin)
-                with f.loop(0, rows, t.rows) as i:
-                    count = f.min(f.sub(rows, i), t.rows)
-                    left = f.element(t.kind, rows_packed, f.mul(i, k))
-                    place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
-                    out = f.element(t.kind, c, place)
-                    for v in range(1, t.vectors + 1):
-                        with f.when(f.compare("eq", width, v)):
-                            f.do(
-                                f"call void @micro{v}(i64 {k}, ptr {left}, ptr {right}, "
-                                f"ptr {out}, i64 {w.c_row}, i64 {count}, "
-                                f"i64 {columns}, i1 {add})"
-                            )
+                left = f.element(t.kind, rows_packed, f.mul(i, k))
+                place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
+                out = f.element(t.kind, c, place)
+                for v in range(1, t.vectors + 1):
+                    with f.when(f.compare("eq", width, v)):
+                        f.do(
+                            f"call void @micro{v}(i64 {k}, ptr {left}, ptr {right}, "
+                            f"ptr {out}, i64 {w.c_row}, i64 {count}, "
+                            f"i64 {columns}, i1 {add})"
+                        )
     return f.text()
 
 
 # ------------------------------------------------------------------------- blocks
 
 
+class _Setter:
+    """Fills in the words of a block."""
+
+    def __init__(self, f: FunctionWriter, block: str):
+        self.f = f
+        self.block = block
+        self.word = {name: f.word("%words", n) for n, name in enumerate(WORDS)}
+        f.store("ptr %words", block)
+
+    def give(self, **values: object) -> None:
+        f = self.f
+        for name, value in values.items():
+            f.store(f"i64 {value}", f.element("i64", self.block, _BLOCK.index(name)))
+
+    def batch(self) -> tuple[str, str]:
+        """Return the number of matrices, and whether b is the same for all of them."""
+        f = self.f
+        batch, moved = f.local("i64"), f.local("i64")
+        f.store("i64 1", batch)
+        f.store("i64 0", moved)
+        with f.loop(0, self.word["axes"]) as axis:
+            base = f.add(f.mul(axis, 4), len(WORDS))
+            size = f.word("%words", base)
+            f.store(f"i64 {f.mul(f.load('i64', batch), size)}", batch)
+            stride = f.word("%words", f.add(base, 2))
+            f.store(f"i64 {f('or i64', f.load('i64', moved), stride)}", moved)
+        same = f.compare("eq", f.load("i64", moved), 0)
+        self.give(same_b=f(f"zext i1 {same} to i64"))
+        return f.load("i64", batch), same
+
+    def columns(self, t: Tile, first: object, vectors: str) -> str:
+        """Take some vectors of columns of B; return their number of panels."""
+        panels = self.f.ceil_div(vectors, t.vectors)
+        self.give(j0=self.f.mul(first, t.lanes), vectors=vectors, panels=panels)
+        return panels
+
+    def depth(self, first: object, depth: str) -> None:
+        """Take some steps of k."""
+        f = self.f
+        rounds = f.div(f.add(depth, 2 * DEPTH - MOST_DEPTH - 1), DEPTH)
+        step = f.max(f.ceil_div(depth, f.max(rounds, 1)), 1)
+        self.give(k0=first, depth=depth, step=step)
+
+
+def _prepare(t: Tile, letter: str) -> str:
+    """Take a whole product as one block."""
+    f = FunctionWriter(f"graphc_prepare_{letter}", "ptr %words, ptr %block")
+    setter = _Setter(f, "%block")
+    batch, _ = setter.batch()
+    setter.give(first_batch=0, matrices=batch)
+    setter.columns(t, 0, f.ceil_div(setter.word["n"], t.lanes))
+    setter.depth(0, setter.word["k"])
+    return f.text()
+
+
+def _pack_all(t: Tile, letter: str) -> str:
+    """Pack B of a whole product."""
+    f = FunctionWriter(f"graphc_pack_{letter}", "i64 %threads, ptr %block")
+    w = _Block(f)
+    own = f.select(f.compare("ne", w.same_b, 0), 1, w.matrices)
+    _launch_packing(f, t, "%block", f.mul(own, w.panels), w.depth)
+    return f.text()
+
+
 def _product(t: Tile, letter: str) -> str:
     """Cut a product into blocks whose B fits the room, and launch them."""
     f = FunctionWriter(f"graphc_product_{letter}", "i64 %threads, ptr %words")
-    word = {name: f.word("%words", number) for number, name in enumerate(WORDS)}
-    m, n, k, room = (word[name] for name in ("m", "n", "k", "room"))
+    block = f.local(f"[{BLOCK_WORDS} x i64]", 64)
+    setter = _Setter(f, block)
+    m, n, k, room = (setter.word[name] for name in ("m", "n", "k", "room"))
     threads = f("call i64 @graphc_threads(i64 %threads)")
-    batch, same = _batch(f, word)
+    batch, same = setter.batch()
     # what divides by the number of rows below is not reached without any
     batch = f.select(f.compare("eq", f.mul(m, n), 0), 0, batch)
-    launch = f.local(f"[{len(_LAUNCH)} x i64]", 64)
-    f.store("ptr %words", launch)
-
-    def give(name: str, value: object) -> None:
-        f.store(f"i64 {value}", f.element("i64", launch, _LAUNCH.index(name)))
-
     vectors = f.ceil_div(n, t.lanes)
     padded = f.max(f.mul(vectors, t.lanes), 1)
     deep = f.max(k, 1)
@@ -490,30 +600,19 @@ def _product(t: Tile, letter: str) -> str:
     each_k = f.select(fits, deep, f.mul(part, DEPTH))
     held = f.max(f.div(room, f.mul(deep, padded)), 1)
     each_batch = f.select(fits, f.select(same, f.max(batch, 1), held), 1)
-    give("same_b", f(f"zext i1 {same} to i64"))
     with f.loop(0, batch, each_batch) as first:
         matrices = f.min(f.sub(batch, first), each_batch)
-        give("first_batch", first)
-        give("matrices", matrices)
+        setter.give(first_batch=first, matrices=matrices)
         with f.loop(0, vectors, each_j) as v:
             across = f.min(f.sub(vectors, v), each_j)
-            panels = f.ceil_div(across, t.vectors)
-            give("j0", f.mul(v, t.lanes))
-            give("vectors", across)
-            give("panels", panels)
+            panels = setter.columns(t, v, across)
             with f.loop(0, deep, each_k) as k0:
                 depth = f.min(f.sub(k, k0), each_k)
-                give("k0", k0)
-                give("depth", depth)
-                steps = f.max(f.div(f.add(depth, 2 * DEPTH - MOST_DEPTH - 1), DEPTH), 1)
-                give("step", f.max(f.ceil_div(depth, steps), 1))
+                setter.depth(k0, depth)
                 own = f.select(same, 1, matrices)
-                units = f.mul(own, panels)
-                elements = f.mul(f.mul(units, t.lanes * t.vectors), depth)
-                _run(f, "pack_b", launch, units, f.div(elements, 1 << 14), threads)
-                flops = f.mul(
-                    f.mul(matrices, m), f.mul(f.mul(across, 2 * t.lanes), depth)
-                )
+                _launch_packing(f, t, block, f.mul(own, panels), depth)
+                across_all = f.mul(f.mul(matrices, across), 2 * t.lanes)
+                flops = f.mul(f.mul(across_all, m), depth)
                 wanted = f.min(f.div(flops, GRAIN), f.mul(threads, 4))
                 wanted = f.max(wanted, 1)
                 wanted = f.select(f.compare("eq", threads, 1), 1, wanted)
@@ -526,36 +625,25 @@ def _product(t: Tile, letter: str) -> str:
                 along = f.min(along, f.max(f.div(panels, 4), 1))
                 panels_each = f.ceil_div(panels, along)
                 along = f.ceil_div(panels, panels_each)
-                give("row_blocks", blocks)
-                give("rows_each", rows)
-                give("column_blocks", along)
-                give("panels_each", panels_each)
+                setter.give(row_blocks=blocks, rows_each=rows)
+                setter.give(column_blocks=along, panels_each=panels_each)
                 units = f.mul(matrices, f.mul(blocks, along))
-                _run(f, "multiply", launch, units, f.div(flops, GRAIN), threads)
+                worth = f.min(f.div(flops, GRAIN), f.mul(threads, 16))
+                _launch(f, "multiply", block, units, worth)
     return f.text()
 
 
-def _batch(f: FunctionWriter, word: dict[str, str]) -> tuple[str, str]:
-    """Return the number of matrices, and whether b is the same for all of them."""
-    batch, moved = f.local("i64"), f.local("i64")
-    f.store("i64 1", batch)
-    f.store("i64 0", moved)
-    with f.loop(0, word["axes"]) as axis:
-        base = f.add(f.mul(axis, 4), len(WORDS))
-        size = f.word("%words", base)
-        f.store(f"i64 {f.mul(f.load('i64', batch), size)}", batch)
-        stride = f.word("%words", f.add(base, 2))
-        f.store(f"i64 {f('or i64', f.load('i64', moved), stride)}", moved)
-    return f.load("i64", batch), f.compare("eq", f.load("i64", moved), 0)
-
-
-def _run(
-    f: FunctionWriter, kernel: str, launch: str, units: str, worth: str, threads: str
+def _launch_packing(
+    f: FunctionWriter, t: Tile, block: str, units: str, depth: str
 ) -> None:
+    elements = f.mul(f.mul(units, t.lanes * t.vectors), depth)
+    _launch(f, "pack_b", block, units, f.div(elements, 1 << 14))
+
+
+def _launch(f: FunctionWriter, kernel: str, block: str, units: str, worth: str) -> None:
     """Launch a kernel on units, in as many chunks as the work is worth."""
-    most = f.min(units, f.mul(threads, 16))
-    chunks = f.max(f.min(worth, most), 1)
+    chunks = f.max(f.min(worth, units), 1)
     f.do(
         f"call void @graphc_launch(i64 %threads, ptr @{kernel}, i64 {units}, "
-        f"i64 {chunks}, ptr {launch})"
+        f"i64 {chunks}, ptr {block})"
     )

@@ -1,0 +1,430 @@
+"""Pipelines: steps that run by blocks of rows, each block through all of them.
+
+A product's rows depend on the same rows of its left operand, and what a row program
+makes of them stays in its rows. A chain of such steps, an unrolled recurrent network or
+the layers of a perceptron and back, needs no barrier between them: a thread takes some
+rows through the whole chain while they are in its cache. The right operands of the
+products are rearranged once for all rows.
+
+A step joins a pipeline if it reads from it at its own rows only, and if whatever else it
+reads is there before the pipeline starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from math import isqrt
+
+from graphc.graph.node import Node
+from graphc.kernels.ir import (
+    Buffer,
+    Dynamic,
+    Load,
+    Loop,
+    LoopVar,
+    RowLoop,
+    Store,
+    all_values,
+    statements,
+)
+from graphc.schedule.evaluate import KernelCall, Memory
+from graphc.schedule.product import PACKED, ProductCall
+from graphc.types import sizes
+from graphc.types.sizes import Atom, Function, SizeLike
+
+FEWEST_ROWS = 16
+"""Products of fewer rows are shared by their columns instead."""
+
+MOST_ROWS = 64
+"""Rows of a block, at most."""
+
+Step = KernelCall | ProductCall
+Key = object
+
+
+@dataclass(eq=False)
+class Member:
+    """A step of a pipeline.
+
+    Attributes
+    ----------
+    call : KernelCall or ProductCall
+    scale : SizeLike
+        Rows of the step for each row of the pipeline.
+    """
+
+    call: Step
+    scale: SizeLike
+
+
+@dataclass(eq=False)
+class PipelineCall:
+    """Steps that run by blocks of rows, in order.
+
+    Attributes
+    ----------
+    members : list of Member
+    rows : SizeLike
+    chunks : SizeLike
+        The number of blocks: by size alone.
+    """
+
+    members: list[Member]
+    rows: SizeLike
+    chunks: SizeLike
+
+    @property
+    def memory(self) -> list[Memory]:
+        """The memory of all members."""
+        return list(chain.from_iterable(m.call.memory for m in self.members))
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes of all members."""
+        return list(chain.from_iterable(m.call.nodes for m in self.members))
+
+
+def key_of(memory: Memory) -> Key:
+    """Return what stands for an array: its node, or the memory itself."""
+    return memory if memory.node is None else memory.node
+
+
+@dataclass(eq=False)
+class _Unit:
+    """Steps that will run as one, at their place in the order."""
+
+    order: int
+    members: list[Member]
+    rows: SizeLike | None
+    """None for a kernel alone: what its rows are to a product is not known yet."""
+    made: dict[Key, SizeLike] = field(default_factory=dict)
+    """What lies row by row: its elements for each row."""
+
+
+Again = Callable[[KernelCall, SizeLike], list[tuple[KernelCall, KernelCall]]]
+
+
+def pipelined(steps: Sequence[Step], again: Again) -> list[Step | PipelineCall]:
+    """Return the steps with chains of them made pipelines.
+
+    Parameters
+    ----------
+    steps : sequence of KernelCall or ProductCall
+        In an order in which each can run after those before it.
+    again : callable
+        Lowers a kernel anew for another number of chunks; returns pairs of old and
+        new, first of the kernel itself, then of what combines its partial results.
+    """
+    units: list[_Unit] = []
+    maker: dict[Key, _Unit] = {}
+    for step in steps:
+        reads, writes = _reads(step), _writes(step)
+        makers = {id(u): u for u in (maker.get(k) for k in reads) if u is not None}
+        unit = _joined(step, sorted(makers.values(), key=lambda u: -u.order))
+        if unit is None:
+            unit = _Unit(len(units), [Member(step, 1)], None)
+            if isinstance(step, ProductCall) and _is_row_wise(step):
+                _start(unit, rows_of(step))
+            units.append(unit)
+        for k in writes:
+            maker[k] = unit
+    replaced: dict[int, KernelCall] = {}
+    return [_finished(unit, again, replaced) for unit in units]
+
+
+def _reads(step: Step) -> list[Key]:
+    if isinstance(step, ProductCall):
+        return [key_of(m) for m in step.memory[:2]]
+    return [key_of(m) for m in step.memory]
+
+
+def _writes(step: Step) -> list[Key]:
+    if isinstance(step, ProductCall):
+        return [key_of(step.memory[2])]
+    pairs = zip(step.kernel.buffers, step.memory)
+    return [key_of(m) for b, m in pairs if b.written]
+
+
+def rows_of(call: ProductCall) -> SizeLike:
+    """Return the rows of a product, of all matrices of its batch."""
+    return call.m * sizes.product([axis[0] for axis in call.axes])
+
+
+def _is_row_wise(call: ProductCall) -> bool:
+    """Tell whether a product may run by rows: B is rearranged whole, and there are many."""
+    rows = rows_of(call)
+    few = isinstance(rows, int) and rows < FEWEST_ROWS
+    return not few and isinstance(call.room, int) and call.room < PACKED
+
+
+def _joined(step: Step, makers: Sequence[_Unit]) -> _Unit | None:
+    """Return the pipeline that a step became a member of, if one takes it.
+
+    It has to be the last of those the step depends on.
+    """
+    if not makers:
+        return None
+    unit = makers[0]
+    if isinstance(step, ProductCall):
+        if not _is_row_wise(step):
+            return None
+        rows = rows_of(step)
+        if unit.rows is None:
+            _start(unit, rows)
+            if unit.rows is None or not _reads_own_rows(step, unit):
+                _stop(unit)
+                return None
+        elif unit.rows != rows or not _reads_own_rows(step, unit):
+            return None
+        _add(unit, Member(step, 1))
+        return unit
+    if unit.rows is None:
+        return None
+    scale = _kernel_scale(step, unit)
+    if scale is None:
+        return None
+    _add(unit, Member(step, scale))
+    return unit
+
+
+def _start(unit: _Unit, rows: SizeLike) -> None:
+    """Take a step that is alone as the first of a pipeline over so many rows."""
+    (member,) = unit.members
+    call = member.call
+    if isinstance(call, KernelCall):
+        scale = _ratio(call.kernel.rows, rows)
+        if scale is None:
+            return
+        member.scale = scale
+    unit.rows = rows
+    unit.members.clear()
+    _add(unit, member)
+    if not unit.made:
+        _stop(unit)
+
+
+def _stop(unit: _Unit) -> None:
+    unit.rows = None
+    unit.made.clear()
+
+
+def _add(unit: _Unit, member: Member) -> None:
+    unit.members.append(member)
+    call, rows = member.call, unit.rows
+    assert rows is not None
+    if isinstance(call, ProductCall):
+        unit.made[key_of(call.memory[2])] = call.n
+        return
+    view = _Rows(call, member.scale)
+    for buffer, memory in zip(call.kernel.buffers, call.memory):
+        if buffer.written and memory.node is not None:
+            width = _ratio(memory.size, rows)
+            if width is not None and view.stores_stay(buffer, width):
+                unit.made[key_of(memory)] = width
+
+
+def _reads_own_rows(call: ProductCall, unit: _Unit) -> bool:
+    left, right = (key_of(m) for m in call.memory[:2])
+    if any(right is k for m in unit.members for k in _writes(m.call)):
+        return False
+    width = unit.made.get(left)
+    if width is None:
+        return False
+    view = call.left
+    stride = view.rows * call.m
+    for size, a, _, _ in call.axes:
+        if a != stride:
+            return False
+        stride = stride * size
+    return (
+        view.offset == 0
+        and view.columns == 1
+        and view.rows == width
+        and sizes.non_negative(width - call.k)
+    )
+
+
+def _kernel_scale(call: KernelCall, unit: _Unit) -> SizeLike | None:
+    """Return a kernel's rows for each of a pipeline's, None if it cannot join."""
+    rows = unit.rows
+    assert rows is not None
+    scale = _ratio(call.kernel.rows, rows)
+    if scale is None:
+        return None
+    view = _Rows(call, scale)
+    written = {id(k) for m in unit.members for k in _writes(m.call)}
+    for buffer, memory in zip(call.kernel.buffers, call.memory):
+        key = key_of(memory)
+        if id(key) not in written:
+            continue
+        width = unit.made.get(key)
+        if width is None or buffer.written or not view.loads_stay(buffer, width):
+            return None
+    return scale
+
+
+def _ratio(size: SizeLike, rows: SizeLike) -> SizeLike | None:
+    """Return ``size / rows`` if that is a whole number whatever the dimensions are."""
+    if size == rows:
+        return 1
+    if isinstance(rows, int):
+        if isinstance(size, int):
+            return size // rows if rows > 0 and size % rows == 0 else None
+        return None
+    if isinstance(size, int):
+        return None
+    # both are symbolic: divide the leading terms, and see whether that is all
+    (monomial, c), (other, d) = size.terms[0], rows.terms[0]
+    left = list(monomial)
+    for atom in other:
+        if atom not in left:
+            return None
+        left.remove(atom)
+    if c % d:
+        return None
+    out: SizeLike = c // d
+    for atom in left:
+        out = out * sizes.of_atom(atom)
+    return out if out * rows == size else None
+
+
+class _Rows:
+    """Where a kernel's accesses lie, in rows of a pipeline."""
+
+    def __init__(self, call: KernelCall, scale: SizeLike):
+        kernel = call.kernel
+        self.scale = scale
+        self.extents: dict[Atom, SizeLike] = {}
+        for s in (*kernel.loops, *kernel.statements()):
+            if isinstance(s, (Loop, RowLoop)):
+                self.extents[s.var] = s.extent
+        self.loads: dict[int, list[tuple[RowLoop | None, SizeLike]]] = {}
+        self.stores: dict[int, list[tuple[RowLoop | None, SizeLike]]] = {}
+        parts: list[tuple[RowLoop | None, list]] = [
+            (None, kernel.before),
+            *((loop, loop.body) for loop in kernel.loops),
+            (None, kernel.after),
+        ]
+        for loop, body in parts:
+            for value in all_values(body):
+                if isinstance(value, Load):
+                    place = self.loads.setdefault(value.buffer.number, [])
+                    place.append((loop, value.offset))
+            for s in statements(body):
+                if isinstance(s, Store):
+                    place = self.stores.setdefault(s.buffer.number, [])
+                    place.append((loop, s.offset))
+
+    def loads_stay(self, buffer: Buffer, width: SizeLike) -> bool:
+        """Tell whether a buffer is only read at the row at hand."""
+        return self._stay(self.loads.get(buffer.number, ()), width)
+
+    def stores_stay(self, buffer: Buffer, width: SizeLike) -> bool:
+        """Tell whether a buffer is only written at the row at hand."""
+        return self._stay(self.stores.get(buffer.number, ()), width)
+
+    def _stay(
+        self, places: Iterable[tuple[RowLoop | None, SizeLike]], width: SizeLike
+    ) -> bool:
+        for loop, offset in places:
+            if loop is None:
+                return False
+            row = loop.low + sizes.of_atom(loop.var)
+            if self.scale == width and offset == row:
+                continue
+            if self.scale != 1 or not self._within(offset - row * width, width):
+                return False
+        return True
+
+    def _within(self, rest: SizeLike, width: SizeLike) -> bool:
+        """Tell whether ``0 <= rest < width`` for all values of a kernel's variables."""
+        low = high = rest if isinstance(rest, int) else rest - rest
+        for monomial, c in () if isinstance(rest, int) else rest.terms:
+            term: SizeLike = c
+            most: SizeLike = 0
+            moving = 0
+            for atom in monomial:
+                end = self._end(atom)
+                if end is None:
+                    term = term * sizes.of_atom(atom)
+                    continue
+                moving += 1
+                most = end - 1
+            if moving > 1 or (moving and not sizes.non_negative(most)):
+                return False
+            if not moving:
+                low, high = low + term, high + term
+            elif c > 0:
+                high = high + term * most
+            else:
+                low = low + term * most
+        return sizes.non_negative(low) and sizes.non_negative(width - 1 - high)
+
+    def _end(self, atom: Atom) -> SizeLike | None:
+        """Return the bound of what varies within a kernel, None for a dimension."""
+        if isinstance(atom, LoopVar):
+            # a variable of no loop has no bound that could be met
+            return self.extents.get(atom, -1)
+        if isinstance(atom, Dynamic):
+            return atom.extent
+        if isinstance(atom, Function) and not _is_fixed(atom):
+            return atom.right if atom.name == "%" else -1
+        return None
+
+
+def _is_fixed(atom: Atom) -> bool:
+    """Tell whether an atom depends on dimensions only."""
+    stack = [atom]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, (LoopVar, Dynamic)):
+            return False
+        if isinstance(top, Function):
+            for part in (top.left, top.right):
+                if not isinstance(part, int):
+                    stack.extend(part.atoms())
+    return True
+
+
+def _finished(
+    unit: _Unit, again: Again, replaced: dict[int, KernelCall]
+) -> Step | PipelineCall:
+    """Return the step of a unit, its partial results as many as it has blocks."""
+    if len(unit.members) == 1:
+        (member,) = unit.members
+        return replaced.get(id(member.call), member.call)
+    assert unit.rows is not None
+    chunks = block_count(unit.rows)
+    for member in unit.members:
+        call = member.call
+        if isinstance(call, KernelCall) and any(m.node is None for m in call.memory):
+            pairs = again(call, chunks)
+            member.call = pairs[0][1]
+            replaced.update((id(old), new) for old, new in pairs)
+    _share_packing(unit.members)
+    return PipelineCall(unit.members, unit.rows, chunks)
+
+
+def _share_packing(members: Sequence[Member]) -> None:
+    """Let products of one right operand share its rearranged form."""
+    packed: dict[tuple, Memory] = {}
+    for member in members:
+        call = member.call
+        if isinstance(call, ProductCall):
+            right = call.right
+            moved = tuple((axis[0], axis[2]) for axis in call.axes)
+            key = (id(right.source), *right[1:], call.k, call.n, moved)
+            call.memory[3] = packed.setdefault(key, call.memory[3])
+
+
+def block_count(rows: SizeLike) -> SizeLike:
+    """Return into how many blocks rows are cut: by size alone, a power of two if known."""
+    if not isinstance(rows, int):
+        return sizes.maximum(1, sizes.floordiv(rows + MOST_ROWS // 2, MOST_ROWS // 2))
+    each = max(8, min(MOST_ROWS, 2 * isqrt(rows)))
+    count = 1
+    while count * each < rows:
+        count *= 2
+    return count
