@@ -81,13 +81,14 @@ def lower_group(
 def _may_loop_inside(group: Group, rows: Shape) -> bool:
     """Tell whether the last of the rows' axes may be an inner loop.
 
-    So it may unless a reduction leaves a value for each row, or too few rows would be
-    left to share.
+    So it may unless a reduction leaves a value for each row, or adds up more than the
+    rows left could share.
     """
-    few = sizes.product(rows[:-1])
-    return (not isinstance(few, int) or few >= FEWEST_ROWS) and not any(
-        isinstance(n.op, Reduce) and n.params[0] and min(n.params[0]) > 0
-        for n in group.nodes
+    reductions = [n for n in group.nodes if isinstance(n.op, Reduce)]
+    left = sizes.product(rows[:-1])
+    few = isinstance(left, int) and left < FEWEST_ROWS
+    return not (reductions and few) and not any(
+        n.params[0] and min(n.params[0]) > 0 for n in reductions
     )
 
 

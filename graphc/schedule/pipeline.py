@@ -106,7 +106,9 @@ class _Unit:
 Again = Callable[[KernelCall, SizeLike], list[tuple[KernelCall, KernelCall]]]
 
 
-def pipelined(steps: Sequence[Step], again: Again) -> list[Step | PipelineCall]:
+def pipelined(
+    steps: Sequence[Step], again: Again, outputs: Iterable[Node]
+) -> list[Step | PipelineCall]:
     """Return the steps with chains of them made pipelines.
 
     Parameters
@@ -116,9 +118,12 @@ def pipelined(steps: Sequence[Step], again: Again) -> list[Step | PipelineCall]:
     again : callable
         Lowers a kernel anew for another number of chunks; returns pairs of old and
         new, first of the kernel itself, then of what combines its partial results.
+    outputs : iterable of Node
+        What must be in memory of its own at the end.
     """
     units: list[_Unit] = []
     maker: dict[Key, _Unit] = {}
+    readers: dict[Key, set[_Unit]] = {}
     for step in steps:
         reads, writes = _reads(step), _writes(step)
         makers = {id(u): u for u in (maker.get(k) for k in reads) if u is not None}
@@ -128,8 +133,15 @@ def pipelined(steps: Sequence[Step], again: Again) -> list[Step | PipelineCall]:
             if isinstance(step, ProductCall) and _is_row_wise(step):
                 _start(unit, rows_of(step))
             units.append(unit)
+        for k in reads:
+            readers.setdefault(k, set()).add(unit)
         for k in writes:
             maker[k] = unit
+    kept = set(outputs)
+    for unit in units:
+        for key in list(unit.made):
+            if key in kept or readers.get(key, {unit}) != {unit}:
+                del unit.made[key]
     replaced: dict[int, KernelCall] = {}
     return [_finished(unit, again, replaced) for unit in units]
 
@@ -404,6 +416,7 @@ def _finished(
             member.call = pairs[0][1]
             replaced.update((id(old), new) for old, new in pairs)
     _share_packing(unit.members)
+    _share_rows(unit)
     return PipelineCall(unit.members, unit.rows, chunks)
 
 
@@ -417,6 +430,40 @@ def _share_packing(members: Sequence[Member]) -> None:
             moved = tuple((axis[0], axis[2]) for axis in call.axes)
             key = (id(right.source), *right[1:], call.k, call.n, moved)
             call.memory[3] = packed.setdefault(key, call.memory[3])
+
+
+def _share_rows(unit: _Unit) -> None:
+    """Let arrays that only this pipeline uses lie in one place after another.
+
+    That is safe if their rows are equally long, for blocks are at different members at
+    the same time: a block's rows then lie where no other block's do.
+    """
+    last: dict[Key, int] = {}
+    for number, member in enumerate(unit.members):
+        for key in map(key_of, member.call.memory):
+            if key in unit.made:
+                last[key] = number
+    free: dict[tuple, list[Memory]] = {}
+    place: dict[Key, Memory] = {}
+    for number, member in enumerate(unit.members):
+        memory = member.call.memory
+        keys = [key_of(m) for m in memory]
+        for i, key in enumerate(keys):
+            if key not in last:
+                continue
+            if key not in place:
+                kind = (memory[i].size, memory[i].dtype)
+                free_ones = free.get(kind)
+                place[key] = (
+                    free_ones.pop()
+                    if free_ones
+                    else Memory(None, memory[i].size, memory[i].dtype)
+                )
+            memory[i] = place[key]
+        for key in dict.fromkeys(keys):
+            if last.get(key) == number:
+                room = place[key]
+                free.setdefault((room.size, room.dtype), []).append(room)
 
 
 def block_count(rows: SizeLike) -> SizeLike:

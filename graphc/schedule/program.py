@@ -123,12 +123,14 @@ def schedule(graph: Graph) -> Program:
         depth = fusion.info[node].depth
         depth_steps.setdefault(depth, []).extend(lower_opaque(fusion, node, report))
 
-    def again(call: KernelCall, chunks: SizeLike) -> list[tuple[KernelCall, KernelCall]]:
+    def again(
+        call: KernelCall, chunks: SizeLike
+    ) -> list[tuple[KernelCall, KernelCall]]:
         group, calls = lowered[id(call)]
         return list(zip(calls, lower_group(fusion, group, report, chunks)))
 
     steps = [step for depth in sorted(depth_steps) for step in depth_steps[depth]]
-    program.steps = pipelined(steps, again)
+    program.steps = pipelined(steps, again, graph.outputs)
     _place(program)
     return program
 

@@ -64,9 +64,7 @@ class Frame:
 class DriverPrinter(SizePrinter):
     """Prints one program. After construction, `text` and `name` hold the result."""
 
-    def __init__(
-        self, program: Program, kernels: Mapping[int, Launch], frame: Frame
-    ):
+    def __init__(self, program: Program, kernels: Mapping[int, Launch], frame: Frame):
         super().__init__()
         self.program = program
         self.frame = frame

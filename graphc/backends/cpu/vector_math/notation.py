@@ -220,9 +220,7 @@ def polynomial(table: Mapping[str, Sequence[float]], x: Number) -> Number:
     power = x
     while len(terms) > 1:
         ends = [*terms[1::2], None]
-        terms = [
-            a if b is None else fma(power, b, a) for a, b in zip(terms[::2], ends)
-        ]
+        terms = [a if b is None else fma(power, b, a) for a, b in zip(terms[::2], ends)]
         if len(terms) > 1:
             power = power * power
     return fma(x, terms[0], lowest) if terms else x.constant(lowest)
