@@ -6,8 +6,8 @@ the layers of a perceptron and back, needs no barrier between them: a thread tak
 rows through the whole chain while they are in its cache. The right operands of the
 products are rearranged once for all rows.
 
-A step joins a pipeline if it reads from it at its own rows only, and if whatever else it
-reads is there before the pipeline starts.
+A step joins a pipeline if it reads from it at its own rows only, and if whatever else
+it reads is there before the pipeline starts.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def rows_of(call: ProductCall) -> SizeLike:
 
 
 def _is_row_wise(call: ProductCall) -> bool:
-    """Tell whether a product may run by rows: B is rearranged whole, and there are many."""
+    """Tell whether a product may run by rows: there are many, and B is packed whole."""
     rows = rows_of(call)
     few = isinstance(rows, int) and rows < FEWEST_ROWS
     return not few and isinstance(call.room, int) and call.room < PACKED
@@ -467,7 +467,7 @@ def _share_rows(unit: _Unit) -> None:
 
 
 def block_count(rows: SizeLike) -> SizeLike:
-    """Return into how many blocks rows are cut: by size alone, a power of two if known."""
+    """Return into how many blocks rows are cut: by size alone."""
     if not isinstance(rows, int):
         return sizes.maximum(1, sizes.floordiv(rows + MOST_ROWS // 2, MOST_ROWS // 2))
     each = max(8, min(MOST_ROWS, 2 * isqrt(rows)))
