@@ -54,7 +54,8 @@ class Scalars(Protocol):
     - select(bool, a, b);
     - the functions, of floats: exp exp2 expm1 log log2 log10 log1p cbrt pow, sin cos
       tan arcsin arccos arctan arctan2, sinh cosh tanh arcsinh arccosh arctanh,
-      sigmoid softplus, erf erfc gammaln digamma, and polygamma_1 to polygamma_100.
+      sigmoid softplus, erf erfc gammaln digamma, polygamma_<n>
+      and integer_power_<n> (n but 0).
     """
 
     def __call__(self, name: str, *operands: Value) -> Value: ...

@@ -95,6 +95,9 @@ class NumpyScalars:
         if family == "polygamma":
             (x,) = operands
             return special.polygamma(int(order), x).astype(x.dtype)
+        if family == "integer_power":
+            (x,) = operands
+            return np.power(x, x.dtype.type(int(order)))
         return np.asarray(INSTRUCTIONS[name](*operands))
 
     def constant(self, value: Any, dtype: np.dtype) -> Any:

@@ -43,6 +43,7 @@ last place of the function at abs(x), or of 1, where that is larger than the res
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,18 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
 }
 
 
+FAMILIES: dict[str, Callable[..., Number]] = {
+    "polygamma": special.polygamma,
+    "integer_power": exp_log.integer_power,
+}
+"""Functions of an integer, too: ``polygamma_2``, ``integer_power_-3``."""
+
+
 def function(name: str) -> Callable[..., Number]:
-    """Return the function of a name, ``polygamma_<n>`` being one for each order n."""
-    family, _, order = name.rpartition("_")
-    if family == "polygamma" and order.isdecimal():
-        return lambda x: special.polygamma(int(order), x)
+    """Return the function of a name, which may be that of a family and an integer."""
+    family, _, number = name.rpartition("_")
+    if family in FAMILIES:
+        return partial(FAMILIES[family], int(number))
     internal_assert(name in FUNCTIONS, f"there is no instruction or function {name}")
     return FUNCTIONS[name]
 

@@ -31,6 +31,7 @@ from graphc.backends.cpu.vector_math.notation import (
     where,
 )
 from graphc.types import dtypes
+from graphc.types.errors import internal_assert
 
 # ---------------------------------------------------------------- exponentials
 
@@ -277,6 +278,33 @@ def pow(x: Number, y: Number) -> Number:
     undefined = (x < 0.0) & (size < math.inf) & ~whole
     power = where(undefined | x.is_nan() | y.is_nan(), math.nan, power)
     return where(y.equals(0.0) | x.equals(1.0), 1.0, power)
+
+
+def power_pair(n: int, x: Pair) -> Pair:
+    """Return x**n for an integer n > 0, by squarings and products."""
+    result = None
+    while n:
+        if n & 1:
+            result = x if result is None else times(result, x)
+        n >>= 1
+        if n:
+            x = times(x, x)
+    internal_assert(result is not None, "a power of exponent 0")
+    return result  # type: ignore[return-value]
+
+
+def integer_power(n: int, x: Number) -> Number:
+    """Return x**n for an integer n but 0.
+
+    A negative power is one of 1/x, so that nothing overflows before the result does.
+    """
+    factor = x, x.constant(0.0)
+    if n < 0:
+        inverse = 1.0 / x
+        factor = inverse, fma(-inverse, x, 1.0) * inverse
+    high, low = power_pair(abs(n), factor)
+    usual = (abs(high) < math.inf) & (abs(high) > 0.0) & (abs(x) < math.inf)
+    return where(usual, high + low, high)
 
 
 def cbrt(x: Number) -> Number:
