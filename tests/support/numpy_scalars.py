@@ -63,6 +63,8 @@ INSTRUCTIONS: dict[str, Callable[..., Any]] = {
     "shr": _shift(np.right_shift),
     "select": np.where,
     "pow": _float(np.power),
+    "hypot": _float(np.hypot),
+    "logaddexp": _float(np.logaddexp),
     "sigmoid": _float(special.expit),
     "softplus": _float(lambda x: np.logaddexp(x, x.dtype.type(0))),
     **{

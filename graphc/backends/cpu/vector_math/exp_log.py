@@ -25,6 +25,7 @@ from graphc.backends.cpu.vector_math.notation import (
     pair,
     parts,
     polynomial,
+    sqrt,
     times,
     two_product,
     two_sum,
@@ -94,6 +95,14 @@ def exp_of_pair(high: Number, low: Number, factor: Pair | None = None) -> Number
     factor, factor_low = factor
     rest = fma(power, factor_low, power_low * factor)
     return scale(fma(power, factor, rest), t)
+
+
+def exp_pair(high: Number, low: Number) -> Pair:
+    """Return ``exp(high + low)``, for a small `low`, as a sum."""
+    below, above = exp_bounds(high.format)
+    t, _, r = reduce(at_least(at_most(high, above), below))
+    power, power_low = fast_two_sum(high.constant(1.0), expm1_reduced(r + low))
+    return scale(power, t), scale(power_low, t)
 
 
 def exp2(x: Number) -> Number:
@@ -305,6 +314,23 @@ def integer_power(n: int, x: Number) -> Number:
     high, low = power_pair(abs(n), factor)
     usual = (abs(high) < math.inf) & (abs(high) > 0.0) & (abs(x) < math.inf)
     return where(usual, high + low, high)
+
+
+def hypot(x: Number, y: Number) -> Number:
+    """Return ``sqrt(x**2 + y**2)``; infinite, too, for an infinity and NaN."""
+    a, b = abs(x), abs(y)
+    largest = where(a > b, a, b)
+    # Scaled by powers of 2, so that squares neither overflow nor vanish.
+    bias = x.format.bias
+    half, above = bias // 2, bias * 3 // 4
+    high, low = largest > 2.0 ** (half - 3), largest < 2.0 ** (13 - half)
+    up = where(low, x.constant(2.0**above), 1.0)
+    factor = where(high, 2.0 ** (-half - 3), up)
+    inverse = where(low, x.constant(2.0**-above), 1.0)
+    inverse = where(high, 2.0 ** (half + 3), inverse)
+    a, b = a * factor, b * factor
+    infinite = a.equals(math.inf) | b.equals(math.inf)
+    return where(infinite, math.inf, sqrt(fma(a, a, b * b)) * inverse)
 
 
 def cbrt(x: Number) -> Number:
