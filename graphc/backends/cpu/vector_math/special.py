@@ -280,7 +280,8 @@ def _derivative_of_positive(n: int, x: Number) -> Number:
     largest, error = two_product(power, factor)
     y, error_of_sum = two_sum(largest, rest)
     low = fma(low, factor, error) + (error_of_sum + rest_low)
-    return where(abs(y) < math.inf, y + (small + low), y)
+    y = where(abs(y) < math.inf, y + (small + low), y)
+    return copysign(y, float(sign))  # also where it underflows
 
 
 def _cotangent_derivative(n: int) -> list[int]:
