@@ -1,8 +1,8 @@
 """Measure the error of graphc's vector math, in units in the last place.
 
 ``python benchmarks/vector_math_error.py`` checks every function in both dtypes, on all
-processors, and prints the table of `graphc.backends.cpu.vector_math`; names of functions
-restrict it, ``--stride`` and ``--samples`` shorten it.
+processors, and prints the table of `graphc.backends.cpu.vector_math`; names of
+functions restrict it, ``--stride`` and ``--samples`` shorten it.
 
 float64: a structured sample of ``--samples`` arguments against mpmath. float32: all
 2**32 arguments (of two arguments a sample of 2**28 pairs) against the function in
@@ -23,7 +23,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import lru_cache
+from functools import cache
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -33,7 +33,10 @@ from graphc.backends.cpu.scalars import LlvmScalars, Value
 from graphc.backends.cpu.vector_math import FUNCTIONS, arrays
 from graphc.backends.cpu.vector_math.notation import Number, where
 from graphc.ops import powers
+from graphc.ops.declare import Elementwise
+from graphc.ops.leaf import new_input
 from graphc.types import dtypes
+from graphc.types.tensor_type import tensor_type
 
 CHUNK = 2**16  # arguments at a time: arrays of it stay in the cache
 PARTS = 16  # tasks for the float32 arguments of one function
@@ -95,11 +98,17 @@ def _polygamma(n: int) -> Reference:
     )
 
 
+def _lowered(op: Elementwise, *params: Any) -> Callable[..., Value]:
+    """Return the code of an op that is more than an instruction."""
+    node = op(new_input("x", tensor_type((), dtypes.float64)), params=params)
+    return lambda k, *x: op.scalar(k, node, *x)
+
+
 def _integer_power(n: int) -> Reference:
     return Reference(
         lambda mp, x: mp.power(x, n),
         lambda x: np.power(x, x.dtype.type(n)),
-        build=lambda k, x: powers.integer_power_._scalar(k, n, x),
+        build=_lowered(powers.integer_power_, n),
     )
 
 
@@ -116,7 +125,7 @@ REFERENCES = {
     "rsqrt": Reference(
         lambda mp, x: 1 / mp.sqrt(x),
         lambda x: 1 / np.sqrt(x),
-        build=powers.rsqrt._scalar,
+        build=_lowered(powers.rsqrt),
     ),
     **{f"integer_power_{n}": _integer_power(n) for n in (-3, -2, 3, 4, 5, 17, 64)},
     "pow": Reference(lambda mp, x, y: mp.power(x, y), np.power, 2),
@@ -142,9 +151,7 @@ REFERENCES = {
     "erf": Reference(lambda mp, x: mp.erf(x), _sp("erf")),
     "erfc": Reference(lambda mp, x: mp.erfc(min(x, 9999)), _sp("erfc")),
     "gammaln": Reference(_gammaln, _sp("gammaln"), unit="reflected"),
-    "digamma": Reference(
-        lambda mp, x: mp.digamma(x), _sp("digamma"), unit="reflected"
-    ),
+    "digamma": Reference(lambda mp, x: mp.digamma(x), _sp("digamma"), unit="reflected"),
     **{f"polygamma_{n}": _polygamma(n) for n in (1, 2, 5)},
 }
 
@@ -168,8 +175,11 @@ def compile_all(names: Sequence[str], dtype: np.dtype) -> dict[str, Callable[...
 
 
 def structured(dtype: np.dtype, count: int, seed: int = 0) -> np.ndarray:
-    """Return finite arguments: of every exponent, near 1, next to multiples of pi/2,
-    moderate, and special ones."""
+    """Return finite arguments.
+
+    They are of every exponent, near 1, next to multiples of pi/2, moderate, and special
+    ones.
+    """
     rng = np.random.default_rng(seed)
     info = np.finfo(dtype)
     part = max(count // 8, 1)
@@ -290,7 +300,7 @@ def error_function(name: str) -> arrays.ScalarFunction:
     return arrays.ScalarFunction(symbol, build, operands)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _error_of(name: str) -> Callable[..., np.ndarray]:
     function = error_function(name)
     return arrays.compile_functions([function])[function.name]

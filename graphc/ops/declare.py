@@ -53,9 +53,9 @@ class Scalars(Protocol):
       number shifted right;
     - select(bool, a, b);
     - the functions, of floats: exp exp2 expm1 log log2 log10 log1p cbrt pow
-      hypot, sin cos tan arcsin arccos arctan arctan2, sinh cosh tanh arcsinh
-      arccosh arctanh, sigmoid softplus logaddexp, erf erfc gammaln digamma, polygamma_<n>
-      and integer_power_<n> (n but 0).
+      hypot, sin cos tan arcsin arccos arctan arctan2, sinh cosh tanh arcsinh arccosh
+      arctanh, sigmoid softplus logaddexp, erf erfc gammaln digamma, polygamma_<n> for
+      n from 1 to 100, integer_power_<n> for n other than 0.
     """
 
     def __call__(self, name: str, *operands: Value) -> Value: ...

@@ -92,9 +92,8 @@ def exp_of_pair(high: Number, low: Number, factor: Pair | None = None) -> Number
     if factor is None:
         return scale(less_one + 1.0, t)
     power, power_low = fast_two_sum(high.constant(1.0), less_one)
-    factor, factor_low = factor
-    rest = fma(power, factor_low, power_low * factor)
-    return scale(fma(power, factor, rest), t)
+    rest = fma(power, factor[1], power_low * factor[0])
+    return scale(fma(power, factor[0], rest), t)
 
 
 def exp_pair(high: Number, low: Number) -> Pair:

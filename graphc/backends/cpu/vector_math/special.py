@@ -28,7 +28,6 @@ from graphc.backends.cpu.vector_math.notation import (
     polynomial_pair,
     quotient,
     times,
-    total,
     two_product,
     two_sum,
     where,
