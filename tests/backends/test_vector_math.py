@@ -182,6 +182,8 @@ def test_overflow_and_underflow_thresholds(functions):
     assert exp([709.7827128933841])[0] == INF
     assert exp([-745.1332191019411])[0] == 5e-324
     assert exp([-745.1332191019412])[0] == 0
+    cube = functions["integer_power_-3", dtypes.float32]
+    assert cube([1.432364426720567e-13])[0] == np.finfo(np.float32).max
     exp = functions["exp", dtypes.float32]
     assert exp([88.72283])[0] < INF
     assert exp([88.72284])[0] == INF

@@ -32,7 +32,6 @@ from graphc.backends.cpu.vector_math.notation import (
     where,
 )
 from graphc.types import dtypes
-from graphc.types.errors import internal_assert
 
 # ---------------------------------------------------------------- exponentials
 
@@ -288,17 +287,18 @@ def pow(x: Number, y: Number) -> Number:
     return where(y.equals(0.0) | x.equals(1.0), 1.0, power)
 
 
-def power_pair(n: int, x: Pair) -> Pair:
-    """Return x**n for an integer n > 0, by squarings and products."""
-    result = None
-    while n:
-        if n & 1:
-            result = x if result is None else times(result, x)
-        n >>= 1
-        if n:
-            x = times(x, x)
-    internal_assert(result is not None, "a power of exponent 0")
-    return result  # type: ignore[return-value]
+def power_pair(n: int, x: Pair, factor: Number | float = 1.0) -> Pair:
+    """Return ``factor * x**n`` for an integer n > 0, by squarings and products.
+
+    The factor, a power of 2, comes in before the last product, which may overflow.
+    """
+    scaled = x[0] * factor, x[1] * factor
+    if n == 1:
+        return scaled
+    result = power_pair(n // 2, x)
+    if n % 2:
+        return times(times(result, result), scaled)
+    return times((result[0] * factor, result[1] * factor), result)
 
 
 def integer_power(n: int, x: Number) -> Number:
@@ -310,9 +310,12 @@ def integer_power(n: int, x: Number) -> Number:
     if n < 0:
         inverse = 1.0 / x
         factor = inverse, fma(-inverse, x, 1.0) * inverse
-    high, low = power_pair(abs(n), factor)
+    # Half of what is large: the first part of a number just finite may not be.
+    large = abs(factor[0]) > 1.0
+    half = where(large, x.constant(0.5), 1.0)
+    high, low = power_pair(abs(n), factor, half)
     usual = (abs(high) < math.inf) & (abs(high) > 0.0) & (abs(x) < math.inf)
-    return where(usual, high + low, high)
+    return where(usual, high + low, high) * where(large, x.constant(2.0), 1.0)
 
 
 def hypot(x: Number, y: Number) -> Number:
