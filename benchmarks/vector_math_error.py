@@ -1,26 +1,46 @@
 """Measure the error of graphc's vector math, in units in the last place.
 
-``python benchmarks/vector_math_error.py float32 exp sin`` checks all 2**32 arguments
-against float64 NumPy and SciPy (every ``--stride``-th one for a quick look; functions
-of two arguments are sampled); ``... float64 exp`` checks a structured sample of
-``--samples`` arguments against mpmath. Without names, all functions are checked.
+``python benchmarks/vector_math_error.py`` checks every function in both dtypes, on all
+processors, and prints the table of `graphc.backends.cpu.vector_math`; names of
+functions restrict it, ``--stride`` and ``--samples`` shorten it.
 
-An error is ``|result - exact| / (spacing of the format at exact)``. gammaln and
-its derivatives have zeros at irrational negative arguments, near which differences of
-large terms cancel; for negative x the spacing at f(abs(x)), or at 1, counts if larger.
+float64: a structured sample of ``--samples`` arguments against mpmath. float32: all
+2**32 arguments (of two arguments a sample of 2**28 pairs) against the function in
+float64, whose own errors, below 2**-50, the first check bounds.
+
+An error is ``|result - exact| / (spacing of the format at exact)``; a wrong infinity or
+NaN is an infinite one. Some functions have zeros at irrational arguments, near which
+differences of large terms cancel: for float64 gammaln and polygamma of negative x the
+spacing at f(abs(x)), or at 1, counts if larger; for logaddexp that at its arguments,
+or at 1/2.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.backends.cpu.scalars import LlvmScalars, Value
 from graphc.backends.cpu.vector_math import FUNCTIONS, arrays
+from graphc.backends.cpu.vector_math.notation import Number, where
+from graphc.ops import powers
+from graphc.ops.declare import Elementwise
+from graphc.ops.leaf import new_input
+from graphc.types import dtypes
+from graphc.types.tensor_type import tensor_type
+
+CHUNK = 2**16  # arguments at a time: arrays of it stay in the cache
+PARTS = 16  # tasks for the float32 arguments of one function
+PAIRS = 2**28
 
 
 class Reference(NamedTuple):
@@ -28,23 +48,23 @@ class Reference(NamedTuple):
 
     Attributes
     ----------
-    numpy : callable
-        On float64 arrays, for float32 results.
     mpmath : callable
-        ``(mpmath, *numbers) -> number``, for float64 results.
+        ``(mpmath, *numbers) -> number``.
+    numpy : callable
+        On arrays; NumPy's or SciPy's function of the same meaning.
     operands : int
-    zeros : bool
-        Whether errors at negative arguments are relative to f(abs(x)) or 1.
-    sampled : bool
-        Whether there are too many arguments, or the reference is too slow, to
-        check float32 exhaustively.
+    unit : str
+        What an error is relative to: "result", or, if larger, "reflected", f(abs(x))
+        and 1 for negative x, or "operands", these and 1/2.
+    build : callable, optional
+        ``(k, *values) -> value``, of ops that are more than one instruction.
     """
 
-    numpy: Callable[..., Any]
     mpmath: Callable[..., Any]
+    numpy: Callable[..., Any]
     operands: int = 1
-    zeros: bool = False
-    sampled: bool = False
+    unit: str = "result"
+    build: Callable[..., Value] | None = None
 
 
 def _sp(name: str, *first: Any) -> Callable[..., Any]:
@@ -62,8 +82,10 @@ def _cbrt(mp: Any, x: Any) -> Any:
     return mp.sign(x) * mp.cbrt(abs(x))
 
 
-def _softplus(x: Any) -> Any:
-    return np.logaddexp(x, 0.0)
+def _logaddexp(mp: Any, x: Any, y: Any) -> Any:
+    if mp.isinf(x) or mp.isinf(y):
+        return max(x, y)
+    return max(x, y) + mp.log1p(mp.exp(-abs(x - y)))
 
 
 def _gammaln(mp: Any, x: Any) -> Any:
@@ -71,80 +93,120 @@ def _gammaln(mp: Any, x: Any) -> Any:
 
 
 def _polygamma(n: int) -> Reference:
-    def exact(mp: Any, x: Any) -> Any:
-        return mp.polygamma(n, x)
+    return Reference(
+        lambda mp, x: mp.polygamma(n, x), _sp("polygamma", n), unit="reflected"
+    )
 
-    return Reference(_sp("polygamma", n), exact, zeros=True, sampled=True)
+
+def _lowered(op: Elementwise, *params: Any) -> Callable[..., Value]:
+    """Return the code of an op that is more than an instruction."""
+    node = op(new_input("x", tensor_type((), dtypes.float64)), params=params)
+    return lambda k, *x: op.scalar(k, node, *x)
+
+
+def _integer_power(n: int) -> Reference:
+    return Reference(
+        lambda mp, x: mp.power(x, n),
+        lambda x: np.power(x, x.dtype.type(n)),
+        build=_lowered(powers.integer_power_, n),
+    )
 
 
 REFERENCES = {
-    "exp": Reference(np.exp, lambda mp, x: mp.exp(x)),
-    "exp2": Reference(np.exp2, lambda mp, x: mp.power(2, x)),
-    "expm1": Reference(np.expm1, lambda mp, x: mp.expm1(x)),
-    "log": Reference(np.log, lambda mp, x: mp.log(x)),
-    "log1p": Reference(np.log1p, lambda mp, x: mp.log1p(x)),
-    "log2": Reference(np.log2, lambda mp, x: mp.log(x) / mp.log(2)),
-    "log10": Reference(np.log10, lambda mp, x: mp.log10(x)),
-    "cbrt": Reference(np.cbrt, _cbrt),
-    "sin": Reference(np.sin, lambda mp, x: mp.sin(x)),
-    "cos": Reference(np.cos, lambda mp, x: mp.cos(x)),
-    "tan": Reference(np.tan, lambda mp, x: mp.tan(x)),
-    "arcsin": Reference(np.arcsin, lambda mp, x: mp.asin(x)),
-    "arccos": Reference(np.arccos, lambda mp, x: mp.acos(x)),
-    "arctan": Reference(np.arctan, lambda mp, x: mp.atan(x)),
-    "sinh": Reference(np.sinh, lambda mp, x: mp.sinh(x)),
-    "cosh": Reference(np.cosh, lambda mp, x: mp.cosh(x)),
-    "tanh": Reference(np.tanh, lambda mp, x: mp.tanh(x)),
-    "arcsinh": Reference(np.arcsinh, lambda mp, x: mp.asinh(x)),
-    "arccosh": Reference(np.arccosh, lambda mp, x: mp.acosh(x)),
-    "arctanh": Reference(np.arctanh, lambda mp, x: mp.atanh(x)),
-    "sigmoid": Reference(_sp("expit"), lambda mp, x: 1 / (1 + mp.exp(-x))),
-    "softplus": Reference(_softplus, lambda mp, x: mp.log1p(mp.exp(x))),
-    "erf": Reference(_sp("erf"), lambda mp, x: mp.erf(x)),
-    "erfc": Reference(_sp("erfc"), lambda mp, x: mp.erfc(min(x, 9999))),
-    "gammaln": Reference(_sp("gammaln"), _gammaln, zeros=True),
-    "digamma": Reference(_sp("digamma"), lambda mp, x: mp.digamma(x), zeros=True),
-    "pow": Reference(np.power, lambda mp, x, y: mp.power(x, y), 2, sampled=True),
-    "arctan2": Reference(np.arctan2, lambda mp, y, x: mp.atan2(y, x), 2, sampled=True),
+    "exp": Reference(lambda mp, x: mp.exp(x), np.exp),
+    "exp2": Reference(lambda mp, x: mp.power(2, x), np.exp2),
+    "expm1": Reference(lambda mp, x: mp.expm1(x), np.expm1),
+    "log": Reference(lambda mp, x: mp.log(x), np.log),
+    "log1p": Reference(lambda mp, x: mp.log1p(x), np.log1p),
+    "log2": Reference(lambda mp, x: mp.log(x) / mp.log(2), np.log2),
+    "log10": Reference(lambda mp, x: mp.log10(x), np.log10),
+    "cbrt": Reference(_cbrt, np.cbrt),
+    "sqrt": Reference(lambda mp, x: mp.sqrt(x), np.sqrt),
+    "rsqrt": Reference(
+        lambda mp, x: 1 / mp.sqrt(x),
+        lambda x: 1 / np.sqrt(x),
+        build=_lowered(powers.rsqrt),
+    ),
+    **{f"integer_power_{n}": _integer_power(n) for n in (-3, -2, 3, 4, 5, 17, 64)},
+    "pow": Reference(lambda mp, x, y: mp.power(x, y), np.power, 2),
+    "hypot": Reference(lambda mp, x, y: mp.sqrt(x * x + y * y), np.hypot, 2),
+    "logaddexp": Reference(_logaddexp, np.logaddexp, 2, "operands"),
+    "sin": Reference(lambda mp, x: mp.sin(x), np.sin),
+    "cos": Reference(lambda mp, x: mp.cos(x), np.cos),
+    "tan": Reference(lambda mp, x: mp.tan(x), np.tan),
+    "arcsin": Reference(lambda mp, x: mp.asin(x), np.arcsin),
+    "arccos": Reference(lambda mp, x: mp.acos(x), np.arccos),
+    "arctan": Reference(lambda mp, x: mp.atan(x), np.arctan),
+    "arctan2": Reference(lambda mp, y, x: mp.atan2(y, x), np.arctan2, 2),
+    "sinh": Reference(lambda mp, x: mp.sinh(x), np.sinh),
+    "cosh": Reference(lambda mp, x: mp.cosh(x), np.cosh),
+    "tanh": Reference(lambda mp, x: mp.tanh(x), np.tanh),
+    "arcsinh": Reference(lambda mp, x: mp.asinh(x), np.arcsinh),
+    "arccosh": Reference(lambda mp, x: mp.acosh(x), np.arccosh),
+    "arctanh": Reference(lambda mp, x: mp.atanh(x), np.arctanh),
+    "sigmoid": Reference(lambda mp, x: 1 / (1 + mp.exp(-x)), _sp("expit")),
+    "softplus": Reference(
+        lambda mp, x: mp.log1p(mp.exp(x)), lambda x: np.logaddexp(x, x.dtype.type(0))
+    ),
+    "erf": Reference(lambda mp, x: mp.erf(x), _sp("erf")),
+    "erfc": Reference(lambda mp, x: mp.erfc(min(x, 9999)), _sp("erfc")),
+    "gammaln": Reference(_gammaln, _sp("gammaln"), unit="reflected"),
+    "digamma": Reference(lambda mp, x: mp.digamma(x), _sp("digamma"), unit="reflected"),
     **{f"polygamma_{n}": _polygamma(n) for n in (1, 2, 5)},
 }
 
 
+def scalar_function(name: str, dtype: np.dtype) -> arrays.ScalarFunction:
+    """Return a function as code to be compiled."""
+    reference = REFERENCES[name]
+    build = reference.build or (lambda k, *x: k(name, *x))
+    symbol = f"{name}_{dtype.name}".replace("-", "minus")
+    return arrays.ScalarFunction(symbol, build, (dtype,) * reference.operands)
+
+
 def compile_all(names: Sequence[str], dtype: np.dtype) -> dict[str, Callable[..., Any]]:
-    """Return functions of arrays, compiled into one module."""
-    return arrays.compile_functions(
-        [
-            arrays.ScalarFunction(
-                f"{name}_{dtype.name}",
-                lambda k, *x, name=name: k(name, *x),
-                (dtype,) * REFERENCES[name].operands,
-            )
-            for name in names
-        ]
-    )
+    """Return functions of arrays, by name, compiled into one module."""
+    functions = [scalar_function(name, dtype) for name in names]
+    compiled = arrays.compile_functions(functions)
+    return {name: compiled[f.name] for name, f in zip(names, functions)}
+
+
+# --------------------------------------------------------- float64 against mpmath
 
 
 def structured(dtype: np.dtype, count: int, seed: int = 0) -> np.ndarray:
-    """Return finite arguments: of all exponents, near 1, moderate, and special ones."""
+    """Return finite arguments.
+
+    They are of every exponent, near 1, next to multiples of pi/2, moderate, and special
+    ones.
+    """
     rng = np.random.default_rng(seed)
-    unsigned = np.uint32 if dtype == np.float32 else np.uint64
-    part = max(count // 6, 1)
-    top = float(np.log(np.finfo(dtype).max))
-    patterns = rng.integers(0, np.iinfo(unsigned).max, part, dtype=unsigned)
+    info = np.finfo(dtype)
+    part = max(count // 8, 1)
+    top = float(np.log(info.max))
+    exponents = np.arange(info.minexp - info.nmant, info.maxexp)
+    exponents = rng.permutation(np.resize(exponents, part))
+    binades = np.ldexp(rng.uniform(1, 2, part), exponents)
     near_one = 1 + rng.normal(size=part) * 10 ** rng.uniform(-8, -1, part)
+    right = rng.integers(1, 10 ** rng.integers(1, 9, part)) * (math.pi / 2)
+    steps = rng.integers(-2, 3, part) * abs(np.spacing(right.astype(dtype)))
     samples = [
-        patterns.view(dtype),
+        binades * rng.choice([-1, 1], part),
         rng.uniform(-2, 2, part),
         rng.uniform(-30, 30, part),
         rng.uniform(-1.1 * top, 1.1 * top, part),
         rng.normal(size=part) * 10 ** rng.uniform(-10, 1, part),
         near_one * rng.choice([-1, 1], part),
+        right.astype(dtype) + steps,
     ]
-    info = np.finfo(dtype)
-    special = [0.5, 1, 2, 1e22, math.pi, math.pi / 2, top, 2.0**17, 2.0**20, 1e6]
+    special = [0.5, 0.75, 1, 2, 3, 1e22, math.pi, top, 2.0**17, 2.0**20, 1e6]
     special += [info.max, info.tiny, info.smallest_subnormal, 1 + info.eps]
+    # The doubles and floats that are closest to multiples of pi/2.
+    special += [math.ldexp(6381956970095103, 797)] if dtype == np.float64 else []
+    special += [16367173 * 2.0**72, 2.0**17 + 1 / 64, 2.0**20 + 2.0**-32]
     samples += [np.array(special), -np.array(special)]
-    x = np.concatenate([s.astype(dtype) for s in samples])
+    with np.errstate(over="ignore"):
+        x = np.concatenate([s.astype(dtype) for s in samples])
     return x[np.isfinite(x)]
 
 
@@ -168,27 +230,37 @@ def exact_error(
         if not np.isfinite(result):
             return math.inf
         size = abs(exact)
-        if reference.zeros and operands[0] < 0:
+        if reference.unit == "reflected" and operands[0] < 0:
             size = max(size, 1, abs(reference.mpmath(mp, mp.mpf(-float(operands[0])))))
+        elif reference.unit == "operands":
+            size = max(size, 0.5, *(abs(mp.mpf(float(x))) for x in operands))
         exponent = int(mp.floor(mp.log(size, 2))) if size else info.minexp
         last_place = mp.ldexp(1, max(exponent, info.minexp) - info.nmant)
         return float(abs(mp.mpf(float(result)) - exact) / last_place)
 
 
+Worst = tuple[float, tuple[float, ...]]
+
+
 def sampled_worst(
     name: str, function: Callable[..., Any], dtype: np.dtype, count: int, seed: int = 0
-) -> tuple[float, tuple[float, ...]]:
+) -> Worst:
     """Return the worst error of a function over a structured sample, and where."""
     reference = REFERENCES[name]
     operands = [structured(dtype, count, seed)]
     if reference.operands == 2:
-        operands.append(np.random.default_rng(seed).permutation(operands[0]))
+        rng = np.random.default_rng(seed)
+        second = rng.permutation(operands[0])
+        with np.errstate(over="ignore"):
+            alike = operands[0] * rng.normal(size=second.size).astype(dtype)
+        second = np.where(rng.random(second.size) < 0.3, alike, second)
+        operands.append(np.where(np.isfinite(second), second, 1).astype(dtype))
     if name == "pow":
         operands[0] = abs(operands[0])
-    if reference.zeros:  # mpmath takes for ever far left, where poles are dense
+    if reference.unit == "reflected":  # mpmath takes for ever where poles are dense
         operands[0] = operands[0][operands[0] > -1e4]
     results = function(*operands)
-    worst: tuple[float, tuple[float, ...]] = (0.0, ())
+    worst: Worst = (0.0, ())
     for *xs, y in zip(*operands, results):
         error = exact_error(reference, [float(x) for x in xs], float(y), dtype)
         if error > worst[0]:
@@ -196,73 +268,142 @@ def sampled_worst(
     return worst
 
 
-def _patterns(stride: int) -> Iterator[np.ndarray]:
-    chunk = 2**16  # float64 arrays of it stay in the cache
-    for start in range(0, 2**32, chunk * stride):
-        stop = min(start + chunk * stride, 2**32)
-        yield np.arange(start, stop, stride, dtype=np.uint64).astype(np.uint32)
+# -------------------------------------------------------- float32 against float64
+
+
+def error_function(name: str) -> arrays.ScalarFunction:
+    """Return code for the error of the float32 function against the float64 one."""
+    reference = REFERENCES[name]
+    plain = reference.build or (lambda k, *x: k(name, *x))
+
+    def build(k: LlvmScalars, *x: Value) -> Value:
+        wide = [k.cast(v, dtypes.float64) for v in x]
+        exact = Number(k, plain(k, *wide))
+        result = Number(k, k.cast(plain(k, *x), dtypes.float64))
+        top = float(np.finfo(np.float32).max) * (1 + 2.0**-25)
+        finite = abs(exact) < top
+        limit = where(finite, exact, exact * math.inf)
+        right = result.equals(limit) | (result.is_nan() & exact.is_nan())
+        size = abs(exact)
+        if reference.unit == "operands":
+            for number in (exact.constant(0.5), *(Number(k, v) for v in wide)):
+                size = where(size > abs(number), size, abs(number))
+        # The power of 2 below, by dropping the fraction bits of a float64.
+        power = (size.bits() & (0x7FF << 52)).as_float()
+        place = where(power > 2.0**-126, power, 2.0**-126) * 2.0**-23
+        error = abs(result - exact) / place
+        error = where(finite & (error < math.inf), error, math.inf)
+        return where(right, 0.0, error).value
+
+    operands = (dtypes.float32,) * reference.operands
+    symbol = f"error_{name}".replace("-", "minus")
+    return arrays.ScalarFunction(symbol, build, operands)
+
+
+@cache
+def _error_of(name: str) -> Callable[..., np.ndarray]:
+    function = error_function(name)
+    return arrays.compile_functions([function])[function.name]
+
+
+def _arguments(name: str, part: int, parts: int, stride: int) -> Iterator[list[Any]]:
+    if REFERENCES[name].operands == 1:
+        first, last = 2**32 * part // parts, 2**32 * (part + 1) // parts
+        for start in range(first, last, CHUNK * stride):
+            stop = min(start + CHUNK * stride, last)
+            bits = np.arange(start, stop, stride, dtype=np.uint64).astype(np.uint32)
+            yield [bits.view(np.float32)]
+        return
+    rng = np.random.default_rng(part)
+    for _ in range(PAIRS // CHUNK // parts // stride + 1):
+        bits = rng.integers(0, 2**32, (2, CHUNK), dtype=np.uint32)
+        x, y = bits.view(np.float32)
+        near = rng.normal(size=CHUNK).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            yield [x, np.where(near > 0, x * near, y)]
+            yield [near * 3, rng.permutation(near) * 10]
 
 
 def exhaustive_worst(
-    name: str, function: Callable[..., Any], stride: int
-) -> tuple[float, float, int]:
-    """Return the worst float32 error, where, and the count of wrong NaN or infinity."""
-    reference = REFERENCES[name]
-    worst, at, wrong = 0.0, 0.0, 0
-    top = float(np.finfo(np.float32).max) * (1 + 2.0**-25)
-    for bits in _patterns(stride):
-        x = bits.view(np.float32)
-        with np.errstate(all="ignore"):
-            exact = reference.numpy(x.astype(np.float64))
-            result = function(x).astype(np.float64)
-            size = abs(exact)
-            overflow = size >= top
-            exact[overflow] = np.copysign(np.inf, exact[overflow])
-            same = (result == exact) | (np.isnan(result) & np.isnan(exact))
-            finite = np.isfinite(exact) & np.isfinite(result)
-            wrong += int(np.count_nonzero(~same & ~finite))
-            if reference.zeros:
-                positive = abs(reference.numpy(abs(x).astype(np.float64)))
-                size = np.where(x < 0, np.maximum(np.maximum(size, positive), 1), size)
-            # The power of 2 below, by dropping the fraction bits of a float64.
-            power = (size.view(np.int64) & (0x7FF << 52)).view(np.float64)
-            places = np.maximum(power * 2.0**-23, 2.0**-149)
-            error = np.where(finite, abs(result - exact) / places, 0)
+    name: str, stride: int = 1, part: int = 0, parts: int = 1
+) -> Worst:
+    """Return the worst float32 error over every so manieth argument, and where."""
+    function = _error_of(name)
+    worst: Worst = (0.0, ())
+    for operands in _arguments(name, part, parts, stride):
+        error = function(*operands)
         i = int(error.argmax())
-        if error[i] > worst:
-            worst, at = float(error[i]), float(x[i])
-    return worst, at, wrong
+        if error[i] > worst[0]:
+            worst = float(error[i]), tuple(float(o[i]) for o in operands)
+    return worst
+
+
+# --------------------------------------------------------------- the command line
+
+
+def _task(name: str, kind: str, part: int, parts: int, options: Any) -> Worst:
+    if kind == "float32":
+        return exhaustive_worst(name, options.stride, part, parts)
+    dtype = dtypes.float64
+    slow = name.startswith("polygamma")
+    count = max(options.samples // (20 if slow else 1) // parts, 8)
+    function = compile_all([name], dtype)[name]
+    return sampled_worst(name, function, dtype, count, seed=part)
+
+
+def table(worst: dict[tuple[str, str], Worst]) -> str:
+    """Return the errors as a table, as the package's docstring has it."""
+    rule = "================  =======  ======="
+    names = list(dict.fromkeys(name for name, _ in worst))
+    rows = [rule, "function          float32  float64", rule]
+    for name in names:
+        rows.append(
+            f"{name:16s}  "
+            + "  ".join(f"{worst[name, d][0]:7.2f}" for d in ("float32", "float64"))
+        )
+    return "\n".join([*rows, rule])
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dtype", choices=["float32", "float64"])
     parser.add_argument("names", nargs="*", help="functions; all by default")
     parser.add_argument("--stride", type=int, default=1, help="of float32 arguments")
     parser.add_argument("--samples", type=int, default=20000, help="of mpmath's sample")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     options = parser.parse_intermixed_args()
     names = options.names or list(REFERENCES)
     unknown = set(names) - REFERENCES.keys()
     if unknown:
         known = ", ".join(REFERENCES)
         parser.error(f"unknown functions {sorted(unknown)}; known: {known}")
-    dtype = np.dtype(options.dtype)
     missing = FUNCTIONS.keys() - REFERENCES.keys()
     if missing:
         parser.error(f"functions without a reference: {sorted(missing)}")
-    functions = compile_all(names, dtype)
-    for name in names:
-        start = time.perf_counter()
-        function = functions[f"{name}_{dtype.name}"]
-        if dtype == np.float64 or REFERENCES[name].sampled:
-            error, where = sampled_worst(name, function, dtype, options.samples)
-            text = f"{error:6.2f} ulp at {', '.join(map(repr, where))} (sampled)"
-        else:
-            error, at, wrong = exhaustive_worst(name, function, options.stride)
-            text = f"{error:6.2f} ulp at {at!r}, {wrong} wrong NaN or infinity"
-        seconds = time.perf_counter() - start
-        print(f"{name:12s} {dtype.name} {text}, {seconds:.0f} s", flush=True)
+    start = time.perf_counter()
+    worst: dict[tuple[str, str], Worst] = {}
+    left: dict[tuple[str, str], int] = {}
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        tasks = {}
+        for name in names:
+            for kind, parts in (("float32", PARTS), ("float64", 4)):
+                worst[name, kind], left[name, kind] = (0.0, ()), parts
+                for part in range(parts):
+                    task = pool.submit(_task, name, kind, part, parts, options)
+                    tasks[task] = name, kind
+        for task in as_completed(tasks):
+            key = tasks[task]
+            worst[key] = max(worst[key], task.result())
+            left[key] -= 1
+            if not left[key]:
+                error, where_ = worst[key]
+                place = ", ".join(map(repr, where_))
+                seconds = time.perf_counter() - start
+                print(
+                    f"{seconds:6.0f} s  {key[0]:16s} {key[1]} {error:.2f} at {place}",
+                    flush=True,
+                )
+    print(table(worst))
 
 
 if __name__ == "__main__":

@@ -52,9 +52,10 @@ class Scalars(Protocol):
       a negative amount, or by the width or more, gives 0, or -1 for a negative
       number shifted right;
     - select(bool, a, b);
-    - the functions, of floats: exp exp2 expm1 log log2 log10 log1p cbrt pow, sin cos
-      tan arcsin arccos arctan arctan2, sinh cosh tanh arcsinh arccosh arctanh,
-      sigmoid softplus, erf erfc gammaln digamma, and polygamma_1 to polygamma_100.
+    - the functions, of floats: exp exp2 expm1 log log2 log10 log1p cbrt pow
+      hypot, sin cos tan arcsin arccos arctan arctan2, sinh cosh tanh arcsinh arccosh
+      arctanh, sigmoid softplus logaddexp, erf erfc gammaln digamma, polygamma_<n> for
+      n from 1 to 100, integer_power_<n> for n other than 0.
     """
 
     def __call__(self, name: str, *operands: Value) -> Value: ...

@@ -130,12 +130,6 @@ softplus = function(
 """``log(1 + exp(x))``, without overflow."""
 
 
-def _logaddexp(k: Any, x: Any, y: Any) -> Any:
-    # The maximum is added outside; equal infinities have no difference.
-    gap = k("select", k("eq", x, y), k.zero(x), k("neg", k("abs", k("sub", x, y))))
-    return k("add", k("max", x, y), k("log1p", k("exp", gap)))
-
-
 def _share(x: Node, y: Node) -> Node:
     """Return ``exp(x - logaddexp(x, y))``, a half for equal infinities."""
     infinite = logical_and(isinf(x), equal(x, y))
@@ -147,7 +141,6 @@ logaddexp = function(
     np.logaddexp,
     lambda x, y, out: _share(x, y),
     lambda x, y, out: _share(y, x),
-    scalar=_logaddexp,
     sympy=lambda sp, x, y: sp.log(sp.exp(x) + sp.exp(y)),
     sign=lambda args, signs: "positive" if any(signs) else "",
     cost=6,
@@ -191,17 +184,6 @@ arctan = function(
 )
 
 
-def _hypot(k: Any, x: Any, y: Any) -> Any:
-    # The larger is factored out, so that squares neither overflow nor vanish.
-    a, b = k("abs", x), k("abs", y)
-    large, small = k("max", a, b), k("min", a, b)
-    zero, infinity = k.zero(x), k.like(x, math.inf)
-    ratio = k("div", small, k("select", k("eq", large, zero), k.one(x), large))
-    length = k("mul", large, k("sqrt", k("add", k.one(x), k("mul", ratio, ratio))))
-    infinite = k("or", k("eq", a, infinity), k("eq", b, infinity))
-    return k("select", infinite, infinity, length)
-
-
 def _direction(x: Node, out: Node) -> Select:
     return Select(out > 0, x / out, 0)
 
@@ -211,7 +193,6 @@ hypot = function(
     np.hypot,
     lambda x, y, out: _direction(x, out),
     lambda x, y, out: _direction(y, out),
-    scalar=_hypot,
     sympy=lambda sp, x, y: sp.sqrt(x**2 + y**2),
     sign=lambda args, signs: "positive" if "positive" in signs else "nonnegative",
     cost=9,

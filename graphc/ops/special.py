@@ -6,7 +6,7 @@ Their NumPy meaning is SciPy's, which is imported at the first evaluation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np

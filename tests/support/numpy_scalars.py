@@ -63,6 +63,8 @@ INSTRUCTIONS: dict[str, Callable[..., Any]] = {
     "shr": _shift(np.right_shift),
     "select": np.where,
     "pow": _float(np.power),
+    "hypot": _float(np.hypot),
+    "logaddexp": _float(np.logaddexp),
     "sigmoid": _float(special.expit),
     "softplus": _float(lambda x: np.logaddexp(x, x.dtype.type(0))),
     **{
@@ -95,6 +97,9 @@ class NumpyScalars:
         if family == "polygamma":
             (x,) = operands
             return special.polygamma(int(order), x).astype(x.dtype)
+        if family == "integer_power":
+            (x,) = operands
+            return np.power(x, x.dtype.type(int(order)))
         return np.asarray(INSTRUCTIONS[name](*operands))
 
     def constant(self, value: Any, dtype: np.dtype) -> Any:

@@ -11,38 +11,44 @@ arguments are right, by a slow path (`huge_arguments`).
 
 Worst errors that benchmarks/vector_math_error.py finds, in units in the last place:
 
-============  =======  =======    ============  =======  =======
-function      float32  float64    function      float32  float64
-============  =======  =======    ============  =======  =======
-exp           0.99 *   0.93       sinh          1.73     2.07
-exp2          0.83     0.80       cosh          1.72     1.24
-expm1         1.39     1.72       tanh          2.42 *   1.91
-log           0.83 *   0.75       arcsinh       1.73     1.47
-log1p         1.35     1.08       arccosh       1.99     1.82
-log2          0.62     0.54       arctanh       2.01     1.80
-log10         0.59     0.55       sigmoid       2.40 *   1.98
-pow           0.50     1.04       softplus      1.56     1.40
-cbrt          0.51     0.51       erf           1.56     1.17
-sin           1.49 *   1.38       erfc          3.41     2.71
-cos           1.49 *   1.35       gammaln       7.5      3.5
-tan           2.83     2.43       digamma       8.2      4.3
-arcsin        1.07     1.02       polygamma_1   0.50     5.1
-arccos        1.05     1.00       polygamma_2   0.50     6.0
-arctan        1.86     1.66       polygamma_5   0.50     10.3
-arctan2       1.74     1.24
-============  =======  =======    ============  =======  =======
+=============  =======  =======    =============  =======  =======
+function       float32  float64    function       float32  float64
+=============  =======  =======    =============  =======  =======
+exp            0.99 *   0.93       arctan2        1.94     1.55
+exp2           0.85 *   0.80       sinh           1.38     1.64
+expm1          1.44 *   1.42       cosh           1.79     1.28
+log            0.82     0.70       tanh           1.55     1.61
+log1p          1.39     1.26       arcsinh        1.73     1.29
+log2           0.68     0.52       arccosh        1.77     1.64
+log10          0.63     0.51       arctanh        1.50     1.09
+pow            0.50     0.98       sigmoid        1.46     1.23
+integer_power  1.90     1.76       softplus       1.65     1.45
+cbrt           0.50     0.50       logaddexp      1.38     1.06
+rsqrt          1.49     1.40       erf            1.73     1.24
+hypot          1.18     0.97       erfc           1.60     0.92
+sin            1.48     1.33       gammaln        0.50     1.24
+cos            1.48     1.29       digamma        0.50     1.68
+tan            1.83     1.57       polygamma_1    0.50     1.00
+arcsin         1.09     0.91       polygamma_2    0.50     1.21
+arccos         1.09     1.00       polygamma_5    0.50     2.37
+arctan         1.85     1.32
+=============  =======  =======    =============  =======  =======
 
-An asterisk: over all 2**32 arguments, against float64 NumPy. The other float32
-functions: every 211th argument, but samples for two arguments and for polygamma;
-float64: a structured sample of 30,000 arguments against mpmath (1,500 for polygamma).
-For positive arguments gammaln and digamma stay below 2.1, near their roots, too. For
-negative ones they and polygamma are differences of large terms; there the unit is the
-last place of the function at abs(x), or of 1, where that is larger than the result.
+float32: every 13th argument, those with an asterisk all 2**32, against the function in
+float64; of two arguments 2**25 pairs. float64: a structured sample of 8,000 to 12,000
+arguments against mpmath (polygamma: 400). integer_power is the worst of several
+exponents up to 64, which is that of the fourth power, three products.
+
+Left of 0, float64 gammaln, digamma and polygamma are differences of large terms; there
+the unit is the last place of the function at abs(x), or of 1, where that is larger than
+the result, and float32 is computed in float64. Likewise for logaddexp, whose unit is no
+smaller than the last place of its arguments or of 1/2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +70,7 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
             exp_log.log10,
             exp_log.pow,
             exp_log.cbrt,
+            exp_log.hypot,
             trigonometric.sin,
             trigonometric.cos,
             trigonometric.tan,
@@ -79,6 +86,7 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
             hyperbolic.arctanh,
             hyperbolic.sigmoid,
             hyperbolic.softplus,
+            hyperbolic.logaddexp,
             special.erf,
             special.erfc,
             special.gammaln,
@@ -88,11 +96,18 @@ FUNCTIONS: dict[str, Callable[..., Number]] = {
 }
 
 
+FAMILIES: dict[str, Callable[..., Number]] = {
+    "polygamma": special.polygamma,
+    "integer_power": exp_log.integer_power,
+}
+"""Functions of an integer, too: ``polygamma_2``, ``integer_power_-3``."""
+
+
 def function(name: str) -> Callable[..., Number]:
-    """Return the function of a name, ``polygamma_<n>`` being one for each order n."""
-    family, _, order = name.rpartition("_")
-    if family == "polygamma" and order.isdecimal():
-        return lambda x: special.polygamma(int(order), x)
+    """Return the function of a name, which may be that of a family and an integer."""
+    family, _, number = name.rpartition("_")
+    if family in FAMILIES:
+        return partial(FAMILIES[family], int(number))
     internal_assert(name in FUNCTIONS, f"there is no instruction or function {name}")
     return FUNCTIONS[name]
 

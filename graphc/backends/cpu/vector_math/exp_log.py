@@ -25,6 +25,7 @@ from graphc.backends.cpu.vector_math.notation import (
     pair,
     parts,
     polynomial,
+    sqrt,
     times,
     two_product,
     two_sum,
@@ -90,9 +91,16 @@ def exp_of_pair(high: Number, low: Number, factor: Pair | None = None) -> Number
     if factor is None:
         return scale(less_one + 1.0, t)
     power, power_low = fast_two_sum(high.constant(1.0), less_one)
-    factor, factor_low = factor
-    rest = fma(power, factor_low, power_low * factor)
-    return scale(fma(power, factor, rest), t)
+    rest = fma(power, factor[1], power_low * factor[0])
+    return scale(fma(power, factor[0], rest), t)
+
+
+def exp_pair(high: Number, low: Number) -> Pair:
+    """Return ``exp(high + low)``, for a small `low`, as a sum."""
+    below, above = exp_bounds(high.format)
+    t, _, r = reduce(at_least(at_most(high, above), below))
+    power, power_low = fast_two_sum(high.constant(1.0), expm1_reduced(r + low))
+    return scale(power, t), scale(power_low, t)
 
 
 def exp2(x: Number) -> Number:
@@ -277,6 +285,54 @@ def pow(x: Number, y: Number) -> Number:
     undefined = (x < 0.0) & (size < math.inf) & ~whole
     power = where(undefined | x.is_nan() | y.is_nan(), math.nan, power)
     return where(y.equals(0.0) | x.equals(1.0), 1.0, power)
+
+
+def power_pair(n: int, x: Pair, factor: Number | float = 1.0) -> Pair:
+    """Return ``factor * x**n`` for an integer n > 0, by squarings and products.
+
+    The factor, a power of 2, comes in before the last product, which may overflow.
+    """
+    scaled = x[0] * factor, x[1] * factor
+    if n == 1:
+        return scaled
+    result = power_pair(n // 2, x)
+    if n % 2:
+        return times(times(result, result), scaled)
+    return times((result[0] * factor, result[1] * factor), result)
+
+
+def integer_power(n: int, x: Number) -> Number:
+    """Return x**n for an integer n but 0.
+
+    A negative power is one of 1/x, so that nothing overflows before the result does.
+    """
+    factor = x, x.constant(0.0)
+    if n < 0:
+        inverse = 1.0 / x
+        factor = inverse, fma(-inverse, x, 1.0) * inverse
+    # Half of what is large: the first part of a number just finite may not be.
+    large = abs(factor[0]) > 1.0
+    half = where(large, x.constant(0.5), 1.0)
+    high, low = power_pair(abs(n), factor, half)
+    usual = (abs(high) < math.inf) & (abs(high) > 0.0) & (abs(x) < math.inf)
+    return where(usual, high + low, high) * where(large, x.constant(2.0), 1.0)
+
+
+def hypot(x: Number, y: Number) -> Number:
+    """Return ``sqrt(x**2 + y**2)``; infinite, too, for an infinity and NaN."""
+    a, b = abs(x), abs(y)
+    largest = where(a > b, a, b)
+    # Scaled by powers of 2, so that squares neither overflow nor vanish.
+    bias = x.format.bias
+    half, above = bias // 2, bias * 3 // 4
+    high, low = largest > 2.0 ** (half - 3), largest < 2.0 ** (13 - half)
+    up = where(low, x.constant(2.0**above), 1.0)
+    factor = where(high, 2.0 ** (-half - 3), up)
+    inverse = where(low, x.constant(2.0**-above), 1.0)
+    inverse = where(high, 2.0 ** (half + 3), inverse)
+    a, b = a * factor, b * factor
+    infinite = a.equals(math.inf) | b.equals(math.inf)
+    return where(infinite, math.inf, sqrt(fma(a, a, b * b)) * inverse)
 
 
 def cbrt(x: Number) -> Number:

@@ -23,6 +23,7 @@ from graphc.backends.cpu.vector_math.notation import (
     sqrt,
     total,
     two_product,
+    two_sum,
     where,
 )
 
@@ -128,6 +129,19 @@ def sigmoid(x: Number) -> Number:
     power = exp_log.exp(-abs(x))
     above = fast_two_sum(x.constant(1.0), power)
     return total(quotient(where(x < 0.0, power, 1.0), above))
+
+
+def logaddexp(x: Number, y: Number) -> Number:
+    """Return ``log(exp(x) + exp(y))`` without overflow.
+
+    Near its zeros it is a difference of larger terms.
+    """
+    gap, low = two_sum(x, -y)
+    low = where(gap > 0.0, -low, low)
+    # Equal infinities have no difference.
+    gap = where(x.equals(y), 0.0, -abs(gap))
+    power, error = exp_log.exp_pair(gap, where(gap > -800.0, low, 0.0))
+    return x.apply("max", y) + exp_log.log1p_inside(power, error)
 
 
 def softplus(x: Number) -> Number:

@@ -6,7 +6,7 @@ written with it prints itself for every backend that has these instructions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -294,7 +294,13 @@ LN2 = Fraction("0.693147180559945309417232121458176568075500134360255254120680")
 LN10 = Fraction("2.302585092994045684017991454684364207601101488628772976033327")
 
 
-def parts(value: Fraction, form: Format, count: int, bits: int = 0) -> list[float]:
+def parts(
+    value: Fraction,
+    form: Format,
+    count: int,
+    bits: int = 0,
+    rounding: Callable[[Fraction], int] = round,
+) -> list[float]:
     """Return floats whose sum is a constant, each but the last of few bits.
 
     Parameters
@@ -304,16 +310,20 @@ def parts(value: Fraction, form: Format, count: int, bits: int = 0) -> list[floa
     count : int
     bits : int
         Significant bits of the first parts; all by default.
+    rounding : callable
+        To integers; ``math.floor`` makes all parts of a positive number positive.
     """
     out = []
     for i in range(count):
         width = bits if bits and i < count - 1 else form.fraction_bits + 1
-        out.append(rounded(value, width))
+        out.append(rounded(value, width, rounding))
         value -= Fraction(out[-1])
     return out
 
 
-def rounded(value: Fraction, bits: int) -> float:
+def rounded(
+    value: Fraction, bits: int, rounding: Callable[[Fraction], int] = round
+) -> float:
     """Return the nearest number of so many significant bits."""
     if not value:
         return 0.0
@@ -321,4 +331,4 @@ def rounded(value: Fraction, bits: int) -> float:
     scale = Fraction(2) ** (bits - exponent)
     while abs(value) * scale >= 2**bits:
         scale /= 2
-    return float(Fraction(round(value * scale)) / scale)
+    return float(Fraction(rounding(value * scale)) / scale)

@@ -12,6 +12,7 @@ import math
 from fractions import Fraction
 
 from graphc.backends.cpu.vector_math import coefficients, exp_log, trigonometric
+from graphc.backends.cpu.vector_math.exp_log import power_pair
 from graphc.backends.cpu.vector_math.notation import (
     LN2,
     PI,
@@ -27,7 +28,6 @@ from graphc.backends.cpu.vector_math.notation import (
     polynomial_pair,
     quotient,
     times,
-    total,
     two_product,
     two_sum,
     where,
@@ -237,18 +237,6 @@ def digamma(x: Number) -> Number:
 # ------------------------------------------------------------------- polygamma
 
 
-def _power(x: Number, exponent: int) -> Number:
-    """Return x**exponent for an exponent >= 0, by squaring."""
-    result = x.constant(1.0)
-    while exponent:
-        if exponent & 1:
-            result = result * x
-        exponent >>= 1
-        if exponent:
-            x = x * x
-    return result
-
-
 def bernoulli(count: int) -> list[Fraction]:
     """Return the Bernoulli numbers B0 to B(count-1), B1 being -1/2."""
     out: list[Fraction] = []
@@ -258,30 +246,41 @@ def bernoulli(count: int) -> list[Fraction]:
     return out
 
 
-def _hurwitz_zeta(s: int, x: Number, factor: float) -> Number:
-    """Return ``factor * sum((x + k)**-s for k >= 0)`` for a float64 x > 0."""
-    # The series' terms fall by ((s + 2j) / (2 pi (x + count)))**2 each.
-    count, terms = 10 + s // 2, 10
-    far = x + float(count)
-    inverse = 1.0 / far
-    square = inverse * inverse
+def _derivative_of_positive(n: int, x: Number) -> Number:
+    """Return the derivative of order n of digamma for a float64 x > 0.
+
+    It is ``(-1)**(n+1) * n! * sum((x + k)**-(n+1) for k >= 0)``.
+    """
+    # The series' terms fall by ((n + 1 + 2j) / (2 pi (x + count)))**2 each.
+    count, terms = 10 + (n + 1) // 2, 10
+    sign = 1 if n % 2 else -1
+    factor = float(sign * math.factorial(n))
+    one = x.constant(1.0)
+    inverse = quotient(one, two_sum(x, float(count)))
+    square = inverse[0] * inverse[0]
     numbers = bernoulli(2 * terms + 1)
     weights = []
-    rising = Fraction(s)
     for j in range(1, terms + 1):
-        weights.append(float(numbers[2 * j] * rising / math.factorial(2 * j)))
-        rising *= (s + 2 * j - 1) * (s + 2 * j)
+        rising = Fraction(math.factorial(n + 2 * j - 1), math.factorial(2 * j))
+        weights.append(float(sign * numbers[2 * j] * rising))
     tail = x.constant(weights[-1])
     for weight in reversed(weights[:-1]):
         tail = fma(tail, square, weight)
-    tail = fma(fma(tail, inverse, 0.5), inverse, 1.0 / (s - 1))
-    # In this order, the powers do not underflow before the result does.
-    tail = _power(inverse, s - 2) * (inverse * factor * tail)
-    total = x.constant(0.0)
+    tail = fma(tail, inverse[0], factor / 2)
+    first = x.constant(float(sign * math.factorial(n - 1)))
+    sum_ = fma(tail, inverse[0], first)
+    sum_pair = sum_, fma(tail, inverse[0], first - sum_) + tail * inverse[1]
+    rest, rest_low = times(power_pair(n, inverse), sum_pair)
+    small = x.constant(0.0)
     for k in reversed(range(1, count)):
-        total = total + factor / _power(x + float(k), s)
-    # Last what may be large: the tail for large x, the first term for small ones.
-    return (total + tail) + factor / _power(x, s)
+        power, low = power_pair(n + 1, quotient(one, two_sum(x, float(k))))
+        small = small + fma(power, factor, low * factor)
+    power, low = power_pair(n + 1, quotient(one, (x, x.constant(0.0))))
+    largest, error = two_product(power, factor)
+    y, error_of_sum = two_sum(largest, rest)
+    low = fma(low, factor, error) + (error_of_sum + rest_low)
+    y = where(abs(y) < math.inf, y + (small + low), y)
+    return copysign(y, float(sign))  # also where it underflows
 
 
 def _cotangent_derivative(n: int) -> list[int]:
@@ -307,16 +306,19 @@ def polygamma(n: int, x: Number) -> Number:
     negative = x < 0.0
     size = abs(x)
     sign = 1 if n % 2 else -1
-    factor = float(sign * math.factorial(n))
-    positive = _hurwitz_zeta(n + 1, where(negative, size + 1.0, x), factor)
+    positive = _derivative_of_positive(n, where(negative, size + 1.0, x))
     # The n-th derivative of digamma(1 - x) - digamma(x) = pi * cot(pi*x)
-    cotangent = total(_cotangent(size))
+    cotangent = _cotangent(size)
     *rest, highest = _cotangent_derivative(n)
-    slope = x.constant(float(highest))
+    slope = x.constant(float(highest)), x.constant(0.0)
     for c in reversed(rest):
-        slope = fma(slope, cotangent, float(c))
-    reflected = (positive + slope * float(PI ** (n + 1))) * float(-sign)
-    y = where(negative, reflected, positive)
+        high, low = times(slope, cotangent)
+        high, error = two_sum(high, float(c)) if c else (high, x.constant(0.0))
+        slope = high, low + error
+    high, low = times(slope, pair(x, PI ** (n + 1)))
+    reflected, error = two_sum(high, positive)
+    low = where(abs(reflected) < math.inf, low + error, 0.0)
+    y = where(negative, (reflected + low) * float(-sign), positive)
     pole = (x <= 0.0) & x.apply("floor").equals(x)
     y = where(pole, sign * math.inf, y)
     return where(x.is_nan(), x, where(x.equals(math.inf), -0.0 if sign < 0 else 0.0, y))

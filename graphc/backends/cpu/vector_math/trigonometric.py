@@ -36,7 +36,8 @@ def reduce(x: Number) -> tuple[Number, Number, Number]:
     rounder = x.format.rounder
     t = fma(x, float(2 / PI), rounder)
     n = t - rounder
-    first, second, third = parts(PI / 2, x.format, 3)
+    # All positive, so that r and l are -0.0 for x = -0.0.
+    first, second, third = parts(PI / 2, x.format, 3, rounding=math.floor)
     # Exact: both terms are multiples of the last place of `first`.
     r = fma(n, -first, x)
     return t.bits(), fma(n, -second, r), n * -third
