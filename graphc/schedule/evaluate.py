@@ -182,9 +182,13 @@ class Evaluation:
             offset = row_major(index, node.shape)
         else:
             inner = node.shape[len(self.rows) :]
-            offset = sizes.of_atom(self.chunk) * sizes.product(inner)
+            _, offset = self._scratch(sizes.product(inner))
             offset = offset + row_major(index[len(self.rows) :], inner)
         return self.k.load(buffer, offset, self.stage)
+
+    def _scratch(self, width: SizeLike) -> tuple[SizeLike, SizeLike]:
+        """Return the size of memory for rows of values, and where this row's begin."""
+        raise NotImplementedError
 
     def _in_memory(self, node: Node) -> bool:
         info = self.fusion.info[node]
