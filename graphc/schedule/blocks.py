@@ -79,6 +79,8 @@ def is_row_scalar(node: Node, rows: Shape) -> bool:
 class BlockLowering(GroupLowering):
     """Builds one kernel whose rows are run in blocks of `block`."""
 
+    short = SHORT_ROW
+
     def __init__(
         self,
         fusion: Fusion,

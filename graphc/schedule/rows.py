@@ -30,6 +30,7 @@ from graphc.kernels.ir import (
     value_atoms,
 )
 from graphc.kernels.split import split_loops
+from graphc.kernels.unroll import SHORT, unroll_short_loops
 from graphc.ops.declare import Elementwise, Index, Reduce
 from graphc.ops.leaf import constant_
 from graphc.schedule.access import row_major
@@ -51,7 +52,13 @@ class _Item:
 
 
 class GroupLowering(Evaluation):
-    """Builds one kernel; `mode` says how the rows' axes follow from the row."""
+    """Builds one kernel that runs row by row.
+
+    `mode` says how the indices of the rows' axes follow from the row's number.
+    """
+
+    short = SHORT
+    """Rounds of inner loops that are written out."""
 
     def __init__(
         self,
@@ -331,6 +338,7 @@ class GroupLowering(Evaluation):
             parameters=[],
             label=describe(self.order, self.group.roots),
         )
+        kernel = unroll_short_loops(kernel, self.k, self.short)
         kernel = split_loops(kernel, self.k)
         calls = [KernelCall(kernel, self.memory, self.chunks, self.order)]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
