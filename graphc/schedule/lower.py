@@ -9,16 +9,10 @@ from graphc.ops.declare import Reduce
 from graphc.schedule.blocks import BlockLowering, block_size
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.fusion import Fusion, Group
-from graphc.schedule.rows import GroupLowering
+from graphc.schedule.rows import CHUNK_WORK, MAX_CHUNKS, GroupLowering
 from graphc.types.sizes import SizeLike
 
 __all__ = ["CHUNK_WORK", "MAX_CHUNKS", "KernelCall", "Memory", "lower_group"]
-
-MAX_CHUNKS = 32
-"""Into how many chunks the rows are split at the most."""
-
-CHUNK_WORK = 1 << 15
-"""Operations a chunk should have at least: some microseconds of work."""
 
 
 def lower_group(

@@ -40,6 +40,12 @@ from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
+MAX_CHUNKS = 32
+"""Into how many chunks the rows are split at the most."""
+
+CHUNK_WORK = 1 << 15
+"""Operations a chunk should have at least: some microseconds of work."""
+
 
 @dataclass(eq=False)
 class _Item:
@@ -374,7 +380,9 @@ class GroupLowering(Evaluation):
         rows = [RowLoop(row, 0, width, body)]
         label = "combine " + names(nodes)
         kernel = Kernel(width, chunk, [], rows, [], buffers, [], label)
-        return KernelCall(kernel, memory, 1, nodes)
+        work = sizes.floordiv(width * self.chunks * len(nodes), CHUNK_WORK)
+        chunks = sizes.maximum(1, sizes.minimum(MAX_CHUNKS, work))
+        return KernelCall(kernel, memory, chunks, nodes)
 
 
 def without_ones(shape: Shape) -> Shape:
