@@ -7,6 +7,9 @@ computed indices are new, so that original and copies can stand one after the ot
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from graphc.kernels.bounds import Bounds
 from graphc.kernels.builder import Values
@@ -16,6 +19,7 @@ from graphc.kernels.ir import (
     Current,
     Dynamic,
     FromSize,
+    Kernel,
     Load,
     Loop,
     LoopVar,
@@ -25,7 +29,10 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
+    all_values,
     operands,
+    size_of,
+    value_atoms,
 )
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Function, SizeLike
@@ -41,6 +48,23 @@ class Names:
         self.accumulators = accumulators
         self.indices = indices
 
+    @classmethod
+    def of(cls, kernel: Kernel) -> Names:
+        """Return numbers beyond those of a kernel."""
+        variables, accumulators, indices = 0, 0, 0
+        for part in kernel.loops:
+            variables = max(variables, part.var.number)
+            for v in all_values(part.body):
+                for atom in value_atoms(size_of(v)):
+                    if isinstance(atom, Dynamic):
+                        indices = max(indices, atom.number)
+        for s in kernel.statements():
+            if isinstance(s, Loop):
+                variables = max(variables, s.var.number)
+            if isinstance(s, Start):
+                accumulators = max(accumulators, s.accumulator.number)
+        return cls(variables, accumulators, indices)
+
     def variable(self, like: LoopVar) -> LoopVar:
         """Return a new variable of the name of another."""
         self.variables += 1
@@ -52,6 +76,12 @@ class Names:
         return Accumulator(
             self.accumulators, like.dtype, like.instruction, like.initial
         )
+
+    def total(self, dtype: np.dtype, instruction: str) -> Accumulator:
+        """Return a new accumulator that starts with what changes nothing."""
+        self.accumulators += 1
+        initial = neutral(instruction, dtype)
+        return Accumulator(self.accumulators, dtype, instruction, initial)
 
     def index(self, like: Dynamic, value: Value, extent: SizeLike) -> Dynamic:
         """Return a computed index of the kind of another."""
@@ -67,8 +97,10 @@ class Copy:
     k : Values
         Builds the values.
     names : Names
-    var, new : LoopVar
-        The variable of the loop copied, and that of the copy.
+    var : LoopVar
+        The variable of the loop copied.
+    new : LoopVar or None
+        The variable of the copy; None for a copy of one round.
     low : SizeLike
         The value of `var` in the first round of the copy: ``var = low + new``.
     bounds : Bounds
@@ -81,15 +113,18 @@ class Copy:
         k: Values,
         names: Names,
         var: LoopVar,
-        new: LoopVar,
+        new: LoopVar | None,
         low: SizeLike,
         bounds: Bounds,
     ):
         self.k = k
         self.names = names
         self.bounds = bounds
-        self.loops = {var: new}
-        self.atoms: dict[Atom, SizeLike] = {var: low + sizes.of_atom(new)}
+        self.loops: dict[LoopVar, LoopVar] = {}
+        self.atoms: dict[Atom, SizeLike] = {var: low}
+        if new is not None:
+            self.loops[var] = new
+            self.atoms[var] = low + sizes.of_atom(new)
         self.accumulators: dict[int, Accumulator] = {}
         self.values: dict[int, Value] = {}
         self.kept: list[Value] = []  # so that no id is used again
@@ -245,6 +280,18 @@ def decided(name: str, difference: SizeLike, bounds: Bounds) -> bool | None:
 
 
 _NEUTRAL = {"add": 0, "mul": 1, "or": False, "and": True}
+
+
+def neutral(instruction: str, dtype: np.dtype) -> Any:
+    """Return the value that leaves every other as it is."""
+    if instruction in _NEUTRAL:
+        return _NEUTRAL[instruction]
+    lowest = instruction == "max"
+    if dtype.kind == "f":
+        return -np.inf if lowest else np.inf
+    if dtype.kind == "b":
+        return not lowest
+    return np.iinfo(dtype).min if lowest else np.iinfo(dtype).max
 
 
 def _changes_nothing(instruction: str, value: Value) -> bool:

@@ -22,11 +22,8 @@ from graphc.kernels.ir import (
     Loop,
     LoopVar,
     RowLoop,
-    Start,
     Statement,
     all_values,
-    size_of,
-    statements,
     value_atoms,
 )
 from graphc.types import sizes
@@ -85,22 +82,7 @@ def split_loops(kernel: Kernel, k: Values) -> Kernel:
 class _Splitter:
     def __init__(self, kernel: Kernel, k: Values):
         self.k = k
-        variables, accumulators, indices = 0, 0, 0
-        for part in kernel.loops:
-            variables = max(variables, part.var.number)
-            for s in statements(part.body):
-                if isinstance(s, Loop):
-                    variables = max(variables, s.var.number)
-                if isinstance(s, Start):
-                    accumulators = max(accumulators, s.accumulator.number)
-            for v in all_values(part.body):
-                for atom in value_atoms(size_of(v)):
-                    if isinstance(atom, Dynamic):
-                        indices = max(indices, atom.number)
-        for s in kernel.statements():
-            if isinstance(s, Start):
-                accumulators = max(accumulators, s.accumulator.number)
-        self.names = Names(variables, accumulators, indices)
+        self.names = Names.of(kernel)
         self.pieces = 0
 
     def rows(self, part: RowLoop) -> list[RowLoop]:

@@ -287,6 +287,60 @@ class Function:
         """The kernels as readable text."""
         return "" if self._executable is None else self._executable.source()
 
+    def explain(self, a: Any = None, b: Any = None) -> Any:
+        """Return what the kernels fuse, and why they do not fuse more.
+
+        Parameters
+        ----------
+        a, b : expression or str, optional
+            Two nodes of `graph`, or their names: the answer is about these.
+
+        Returns
+        -------
+        schedule.explain.Explanation or schedule.explain.PairExplanation
+            Facts, and text by `str`. The former lists kernels and, for each value
+            that one leaves for another, why they are two.
+
+        Raises
+        ------
+        InputError
+            If only one node is given, if `graph` has no such node or more than one
+            of that name, or if the function was compiled for the reference backend
+            and two nodes are given.
+        """
+        from graphc.schedule.explain import Explanation, explain, explain_pair
+
+        if (a is None) != (b is None):
+            raise InputError("explain: give two nodes or names, or none.")
+        if self._executable is None:
+            if a is not None:
+                raise InputError(
+                    "explain: the reference backend computes node by node, without "
+                    'kernels. Compile with backend="cpu".'
+                )
+            return Explanation((), ())
+        program = self._executable.program
+        if a is None:
+            return explain(program)
+        return explain_pair(program, self._found(a), self._found(b))
+
+    def _found(self, wanted: Any) -> Any:
+        """Return a node of the graph, given itself or its name."""
+        nodes = self._executable.program.graph.nodes
+        if isinstance(wanted, str):
+            found = [n for n in nodes if n.name == wanted]
+        else:
+            found = [n for n in nodes if n is wanted]
+        if len(found) == 1:
+            return found[0]
+        what = repr(wanted) if isinstance(wanted, str) else wanted.label()
+        if found:
+            raise InputError(f"explain: {len(found)} nodes are named {what}.")
+        raise InputError(
+            f"explain: the compiled graph has no node {what}: passes replaced it, or "
+            "no output needs it. Take a node of f.graph."
+        )
+
     @property
     def memory(self) -> SizeLike:
         """Planned peak bytes of a call besides the inputs: outputs and workspace.

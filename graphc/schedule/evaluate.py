@@ -43,12 +43,24 @@ class Memory:
 
 @dataclass(eq=False)
 class KernelCall:
-    """A kernel, and the memory its buffers stand for at one place of a program."""
+    """A kernel, and the memory its buffers stand for at one place of a program.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    memory : list of Memory
+    chunks : SizeLike
+    nodes : list of Node
+        What it computes.
+    block : int
+        Rows that each row of the kernel's parallel loop stands for.
+    """
 
     kernel: Kernel
     memory: list[Memory]
     chunks: SizeLike
     nodes: list[Node]
+    block: int = 1
 
 
 class _Missing(Exception):
@@ -182,9 +194,13 @@ class Evaluation:
             offset = row_major(index, node.shape)
         else:
             inner = node.shape[len(self.rows) :]
-            offset = sizes.of_atom(self.chunk) * sizes.product(inner)
+            _, offset = self._scratch(sizes.product(inner))
             offset = offset + row_major(index[len(self.rows) :], inner)
         return self.k.load(buffer, offset, self.stage)
+
+    def _scratch(self, width: SizeLike) -> tuple[SizeLike, SizeLike]:
+        """Return the size of memory for rows of values, and where this row's begin."""
+        raise NotImplementedError
 
     def _in_memory(self, node: Node) -> bool:
         info = self.fusion.info[node]

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
@@ -28,7 +29,9 @@ from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
 from graphc.schedule.merge import merged
 from graphc.schedule.views import operand_views
+from graphc.types import sizes
 from graphc.types.errors import internal_assert
+from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
 CHEAP_COST = 6
@@ -83,6 +86,14 @@ class Info:
     free: bool = False
 
 
+class Reason(NamedTuple):
+    """Why a value is read from memory: a kind of `schedule.explain`, and its facts."""
+
+    kind: str
+    first: Any = None
+    second: Any = None
+
+
 def find(info: Info) -> Info:
     """Return the representative of a group."""
     root = info
@@ -135,6 +146,7 @@ class Fusion:
         self.graph = graph
         self.limit = GROUP_LIMIT
         self.info: dict[Node, Info] = {}
+        self.reasons: dict[tuple[Node, Node], Reason] = {}
         for node in graph.nodes:
             self.info[node] = self._classify(node)
         self.users = graph.users()
@@ -182,17 +194,24 @@ class Fusion:
         return info
 
     def _depth_of(self, source: Info, access: Access, node: Node) -> int:
+        """Return the least depth of a node that reads a source; say why if later."""
         if source.kind in ("stored", "immediate"):
             return 0
+        reason = None
         if source.kind == "opaque":
-            return source.depth + 1
-        if source.rows is not None or source.kind == "anchor":
-            if not self._rows_stay(source, access, node):
-                return source.depth + 1
+            reason = Reason("own kernel", source.node.op.name)
+        elif source.rows is not None or source.kind == "anchor":
+            if source.rows is None:
+                reason = Reason("last round", source.node.op.name)
+            elif not self._rows_stay(source, access, node):
+                reason = Reason("other rows", source.rows)
+        elif source.cost > CHEAP_COST and repeats(access, node):
+            times = _ratio(node.size, source.node.size)
+            reason = Reason("repeated", source.cost, times)
+        if reason is None:
             return source.depth
-        if source.cost > CHEAP_COST and repeats(access, node):
-            return source.depth + 1
-        return source.depth
+        self.reasons[(source.node, node)] = reason
+        return source.depth + 1
 
     @staticmethod
     def _rows_stay(source: Info, access: Access, node: Node) -> bool:
@@ -225,6 +244,11 @@ class Fusion:
         size = sum(find(s).members for s in {find(s) for s, _ in at_depth})
         if len(rows) > 1 or size > GROUP_LIMIT:
             info.depth += 1
+            reason = Reason("limit", GROUP_LIMIT)
+            if len(rows) > 1:
+                reason = Reason("rows", *sorted(rows, key=str))
+            for s, _ in at_depth:
+                self.reasons[(s.node, info.node)] = reason
             return
         info.rows = rows.pop() if rows else None
         info.free = info.rows is None
@@ -240,8 +264,13 @@ class Fusion:
         terminal = not axes or min(axes) == 0 or kept_inside
         parallel = leading_run(axes) if not axes or min(axes) == 0 else min(axes)
         own = arg.shape[:parallel]
-        info.depth = source.depth + (source.kind == "opaque")
-        if source.kind == "anchor" and source.rows is None:
+        info.depth = source.depth
+        reason = None
+        if source.kind == "opaque":
+            reason = Reason("own kernel", source.node.op.name)
+        elif source.kind == "anchor" and source.rows is None:
+            reason = Reason("last round", source.node.op.name)
+        if reason is not None:
             info.depth += 1
         joins = source.kind in ("virtual", "anchor") and source.depth == info.depth
         if joins and source.rows is not None:
@@ -251,11 +280,14 @@ class Fusion:
                 else source.rows == own
             )
             if not fits:
-                info.depth += 1
-                joins = False
-        if joins and find(source).members > GROUP_LIMIT:
+                reason = Reason("rows", source.rows, own)
+        if joins and reason is None and find(source).members > GROUP_LIMIT:
+            reason = Reason("limit", GROUP_LIMIT)
+        if joins and reason is not None:
             info.depth += 1
             joins = False
+        if reason is not None:
+            self.reasons[(arg, node)] = reason
         follows = joins and source.rows is not None
         info.tied = source.rows if follows else own
         info.free = min(axes, default=1) == 0 and not follows
@@ -267,6 +299,7 @@ class Fusion:
     def _opaque(self, node: Node) -> Info:
         info = Info(node, "opaque")
         for arg in node.args:
+            self.reasons[(arg, node)] = Reason("operand", node.op.name)
             source = self.info[arg]
             later = source.kind != "stored"
             info.depth = max(info.depth, source.depth + later)
@@ -417,6 +450,10 @@ def repeats(access: Access, node: Node) -> bool:
     while present and not present[-1]:
         present.pop()
     return not all(present)
+
+
+def _ratio(many: SizeLike, few: SizeLike) -> SizeLike:
+    return sizes.floordiv(many, few) if sizes.divides(few, many) else many
 
 
 def leading_run(axes: Sequence[int]) -> int:

@@ -1,81 +1,51 @@
-"""Lowering of a group of nodes to one kernel: stages over rows.
-
-For each row the stages run in order; a stage is a set of loops over inner axes that
-need only what earlier stages left: the reductions that become ready, and the stores
-of values that need no later reduction. What is expensive and used by several stages
-is kept in a scratch row, which stays in cache.
-"""
+"""Lowering of a group of nodes to a kernel: how its rows are run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from graphc.graph.node import Node
-from graphc.kernels.builder import Values
-from graphc.kernels.ir import (
-    Accumulator,
-    Buffer,
-    Kernel,
-    Loop,
-    LoopVar,
-    RowLoop,
-    Start,
-    Statement,
-    Store,
-    Update,
-    all_values,
-    size_of,
-    statements,
-    value_atoms,
-)
-from graphc.kernels.split import split_loops
-from graphc.ops.declare import Elementwise, Index, Reduce
-from graphc.ops.leaf import constant_
-from graphc.schedule.access import row_major
-from graphc.schedule.evaluate import Evaluation, KernelCall, Memory
-from graphc.schedule.fusion import CHEAP_COST, Fusion, Group
+from graphc.ops.declare import Reduce
+from graphc.schedule.blocks import BLOCK, BlockLowering, block_size
+from graphc.schedule.evaluate import KernelCall, Memory
+from graphc.schedule.fusion import Fusion, Group
+from graphc.schedule.rows import CHUNK_WORK, MAX_CHUNKS, GroupLowering
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
-MAX_CHUNKS = 32
-"""Into how many chunks the rows are split at the most."""
-
 FEWEST_ROWS = 8
 """Rows that are worth sharing: axes are looped over inside if as many are left."""
 
-CHUNK_WORK = 1 << 15
-"""Operations a chunk should have at least: some microseconds of work."""
-
-
-@dataclass(eq=False)
-class _Item:
-    """A reduction or a store, and the stage and inner axes it belongs to."""
-
-    node: Node
-    stage: int
-    inner: Shape
-    anchor: bool
+__all__ = ["CHUNK_WORK", "MAX_CHUNKS", "KernelCall", "Memory", "lower_group"]
 
 
 def lower_group(
-    fusion: Fusion, group: Group, report: Callable[[Node], int], chunks: SizeLike
+    fusion: Fusion,
+    group: Group,
+    report: Callable[[Node], int],
+    chunks: SizeLike,
+    most_rows: int = BLOCK,
 ) -> list[KernelCall]:
     """Return the kernel of a group, and those that combine its partial results.
 
     The axes of the rows become one loop. Where every offset depends on them only
-    through their row-major combination that is free; else indices are divided out.
+    through their row-major combination that is free; else indices are divided out. If
+    rows are run in blocks, a block has no more than `most_rows`.
     """
-    rows = group.rows
+    rows, mode = group.rows, "divided"
     while len(rows) >= 2:
         trial = GroupLowering(fusion, group, rows, report, "apart", chunks)
         if trial.collapses():
-            return GroupLowering(fusion, group, rows, report, "joined", chunks).finish()
+            mode = "joined"
+            break
         if not _may_loop_inside(group, rows):
             break
         rows = rows[:-1]
-    return GroupLowering(fusion, group, rows, report, "divided", chunks).finish()
+    block = min(block_size(fusion, group, rows), most_rows)
+    if block:
+        return BlockLowering(fusion, group, rows, report, mode, chunks, block).finish()
+    return GroupLowering(fusion, group, rows, report, mode, chunks).finish()
 
 
 def _may_loop_inside(group: Group, rows: Shape) -> bool:
@@ -90,319 +60,3 @@ def _may_loop_inside(group: Group, rows: Shape) -> bool:
     return not (reductions and few) and not any(
         n.params[0] and min(n.params[0]) > 0 for n in reductions
     )
-
-
-class GroupLowering(Evaluation):
-    """Builds one kernel; `mode` says how the rows' axes follow from the row."""
-
-    def __init__(
-        self,
-        fusion: Fusion,
-        group: Group,
-        rows: Shape,
-        report: Callable[[Node], int],
-        mode: str,
-        chunks: SizeLike,
-    ):
-        super().__init__(fusion, group.nodes, rows, report)
-        self.group = group
-        self.apart = [self.variable(f"r{a}_") for a in range(len(rows))]
-        self.row_index = self._row_index(mode)
-        self.chunks = chunks
-        self.accumulators = 0
-        self.before: list[Statement] = []
-        self.body: list[Statement] = []
-        self.after: list[Statement] = []
-        self.partials: list[tuple[Node, Buffer, SizeLike]] = []
-        self.order = sorted(group.nodes, key=lambda n: n.serial)
-        self._build()
-
-    # ---------------------------------------------------------------- indices
-
-    def _row_index(self, mode: str) -> Index:
-        row: SizeLike = sizes.of_atom(self.row)
-        if not self.rows:
-            return ()
-        if len(self.rows) == 1:
-            return (row,)
-        if mode == "apart":
-            return tuple(sizes.of_atom(v) for v in self.apart)
-        if mode == "joined":
-            # the last index that makes the combination equal to the row: the other
-            # variables cancel from every offset
-            others: list[SizeLike] = [sizes.of_atom(v) for v in self.apart[:-1]]
-            return (*others, row - row_major((*others, 0), self.rows))
-        return self.divided_index()
-
-    def collapses(self) -> bool:
-        """Tell whether the rows' variables occur only in row-major combination."""
-        others: list[SizeLike] = [sizes.of_atom(v) for v in self.apart[:-1]]
-        last = sizes.of_atom(self.row) - row_major((*others, 0), self.rows)
-        table = {self.apart[-1]: last}
-        left = set(self.apart[:-1])
-        for s in self._all_sizes():
-            new = sizes.substitute(s, table.get)
-            if any(a in left for a in value_atoms(new)):
-                return False
-        return True
-
-    def _all_sizes(self) -> list[SizeLike]:
-        body = [*self.before, *self.body, *self.after]
-        out: list[SizeLike] = []
-        for s in statements(body):
-            if isinstance(s, Store):
-                out.append(s.offset)
-            if isinstance(s, Loop):
-                out.append(s.extent)
-        return out + [size_of(value) for value in all_values(body)]
-
-    # ----------------------------------------------------------------- stages
-
-    def _build(self) -> None:
-        level: dict[Node, int] = {}
-        for node in self.order:
-            level[node] = max(
-                (
-                    level[a] + isinstance(a.op, Reduce)
-                    for a in node.args
-                    if a in self.group.nodes
-                ),
-                default=0,
-            )
-        items = self._items(level)
-        roots = set(self.group.roots)
-        for root in self.group.roots:
-            if not (isinstance(root.op, Reduce) and self._is_partial(root)):
-                self.node_buffer(root, True)
-        for stage in range(max((i.stage for i in items), default=0) + 1):
-            mine = [i for i in items if i.stage == stage]
-            self.memo = {}
-            self.stage = stage
-            shapes: dict[Shape, list[_Item]] = {}
-            for item in mine:
-                shapes.setdefault(item.inner, []).append(item)
-            for inner, together in sorted(shapes.items(), key=lambda t: len(t[0])):
-                self._loops(inner, together, items, roots)
-
-    def _items(self, level: dict[Node, int]) -> list[_Item]:
-        count = len(self.rows)
-        items = []
-        roots = set(self.group.roots)
-        for node in self.order:
-            if isinstance(node.op, Reduce):
-                items.append(_Item(node, level[node], node.args[0].shape[count:], True))
-            elif node in roots:
-                items.append(_Item(node, level[node], node.shape[count:], False))
-        return items
-
-    def _kept_rows(
-        self, items: list[_Item], level_stage: int, inner: Shape
-    ) -> list[Node]:
-        """Return expensive values of this stage that later stages use again."""
-        uses: dict[Node, set[int]] = {}
-        stages = {i.node: i for i in items}
-        for node in reversed(self.order):
-            mine = set(uses.get(node, ()))
-            item = stages.get(node)
-            if item is not None:
-                mine.add(item.stage)
-                uses[node] = mine
-            if item is not None and item.anchor:
-                mine = {item.stage}
-            for arg in node.args:
-                if arg in self.group.nodes and not isinstance(arg.op, Reduce):
-                    uses.setdefault(arg, set()).update(mine)
-        out = []
-        for node in self.order:
-            stages_used = uses.get(node, set())
-            if (
-                len(stages_used) > 1
-                and min(stages_used) == level_stage
-                and node.shape == (*self.rows, *inner)
-                and isinstance(node.op, Elementwise)
-                and (node.op.transcendental or node in self.of_node)
-                and self.fusion.info[node].cost > CHEAP_COST
-            ):
-                out.append(node)
-        return out
-
-    def _loops(
-        self, inner: Shape, together: list[_Item], items: list[_Item], roots: set[Node]
-    ) -> None:
-        variables = [self.variable(f"j{a}_") for a in range(len(inner))]
-        index = tuple(sizes.of_atom(v) for v in variables)
-        inside: list[Statement] = []
-        start: list[Statement] = []
-        finish: list[Statement] = []
-        if inner:
-            for node in self._kept_rows(items, self.stage, inner):
-                if node in roots or node in self.rowed:
-                    continue
-                self._keep_row(node, inner, index, inside)
-        stored: list[Node] = []
-        for item in together:
-            if item.anchor:
-                self._reduce(item, index, start, inside, finish)
-            else:
-                at = (*self.row_index, *index)
-                value = self.value(item.node, at)
-                buffer = self.node_buffer(item.node, True)
-                offset = row_major(at, item.node.shape)
-                inside.append(Store(buffer, offset, value))
-                stored.append(item.node)
-        for node in stored:
-            if inner and self.fusion.info[node].cost > CHEAP_COST:
-                self.rowed[node] = (self.of_node[node], self.stage)
-        nest: list[Statement] = inside
-        for v, extent in zip(reversed(variables), reversed(inner)):
-            nest = [Loop(v, extent, nest)]
-        self.body.extend([*start, *nest, *finish])
-
-    def _keep_row(
-        self, node: Node, inner: Shape, index: Index, inside: list[Statement]
-    ) -> None:
-        width = sizes.product(inner)
-        memory = Memory(None, width * self.chunks, node.dtype)
-        buffer = self.buffer(memory, True)
-        value = self.value(node, (*self.row_index, *index))
-        offset = sizes.of_atom(self.chunk) * width + row_major(index, inner)
-        inside.append(Store(buffer, offset, value))
-        self.rowed[node] = (buffer, self.stage)
-
-    def _is_partial(self, node: Node) -> bool:
-        (axes,) = node.params
-        return not axes or min(axes) == 0
-
-    def _reduce(
-        self,
-        item: _Item,
-        index: Index,
-        start: list[Statement],
-        inside: list[Statement],
-        finish: list[Statement],
-    ) -> None:
-        node = item.node
-        (axes,) = node.params
-        op: Reduce = node.op
-        arg = node.args[0]
-        at = (*self.row_index, *index)
-        value = self.value(arg, at)
-        initial = op.identity(node.dtype)
-        kept = [a for a in range(arg.ndim) if a not in axes]
-        shape = tuple(arg.shape[a] for a in kept)
-        if self._is_partial(node):
-            width = sizes.product(shape)
-            buffer = self.buffer(Memory(None, width * self.chunks, node.dtype), True)
-            self.partials.append((node, buffer, width))
-            base = sizes.of_atom(self.chunk) * width
-            if kept:
-                v = self.variable("z")
-                zero = self.k.constant(initial, node.dtype)
-                offset = base + sizes.of_atom(v)
-                self.before.append(Loop(v, width, [Store(buffer, offset, zero)]))
-                offset = base + row_major(tuple(at[a] for a in kept), shape)
-                inside.append(Store(buffer, offset, value, op.instruction))
-                return
-            total = self._accumulator(node, initial)
-            self.before.append(Start(total))
-            if index:
-                row = self._accumulator(node, initial)
-                start.append(Start(row))
-                inside.append(Update(row, value))
-                finish.append(Update(total, row))
-            else:
-                inside.append(Update(total, value))
-            self.after.append(Store(buffer, base, total))
-            return
-        if len(kept) > len(self.rows):
-            buffer = self.node_buffer(node, True)
-            v = self.variable("z")
-            width = sizes.product(shape[len(self.rows) :])
-            base = row_major(self.row_index, self.rows) * width
-            zero = self.k.constant(initial, node.dtype)
-            start.append(Loop(v, width, [Store(buffer, base + sizes.of_atom(v), zero)]))
-            offset = row_major(tuple(at[a] for a in kept), shape)
-            inside.append(Store(buffer, offset, value, op.instruction))
-            return
-        accumulator = self._accumulator(node, initial)
-        start.append(Start(accumulator))
-        inside.append(Update(accumulator, value))
-        self.done[node] = accumulator
-        if node in self.of_node:
-            buffer = self.node_buffer(node, True)
-            offset = row_major(self.row_index, self.rows)
-            finish.append(Store(buffer, offset, accumulator))
-
-    def _accumulator(self, node: Node, initial: object) -> Accumulator:
-        self.accumulators += 1
-        return Accumulator(self.accumulators, node.dtype, node.op.instruction, initial)
-
-    # ----------------------------------------------------------------- finish
-
-    def finish(self) -> list[KernelCall]:
-        """Return the kernel and the kernels that combine its partial results."""
-        kernel = Kernel(
-            rows=sizes.product(self.rows),
-            chunk=self.chunk,
-            before=self.before,
-            loops=[RowLoop(self.row, 0, sizes.product(self.rows), self.body)],
-            after=self.after,
-            buffers=self.buffers,
-            parameters=[],
-            label=describe(self.order, self.group.roots),
-        )
-        kernel = split_loops(kernel, self.k)
-        calls = [KernelCall(kernel, self.memory, self.chunks, self.order)]
-        by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
-        for node, buffer, width in self.partials:
-            by_width.setdefault(width, []).append((node, buffer))
-        for width, partials in by_width.items():
-            calls.append(self._combine(width, partials))
-        return calls
-
-    def _combine(
-        self, width: SizeLike, partials: Sequence[tuple[Node, Buffer]]
-    ) -> KernelCall:
-        row, chunk, c = LoopVar("r", 1), LoopVar("chunk", 2), LoopVar("c", 3)
-        k = Values(lambda node: 0)
-        memory: list[Memory] = []
-        buffers: list[Buffer] = []
-        body: list[Statement] = []
-        loop = Loop(c, self.chunks)
-        ends: list[Statement] = []
-        for number, (node, partial) in enumerate(partials):
-            source = Buffer(2 * number, partial.dtype, False)
-            target = Buffer(2 * number + 1, partial.dtype, True)
-            buffers += [source, target]
-            memory += [self.memory[partial.number], Memory(node, width, node.dtype)]
-            initial = node.op.identity(node.dtype)
-            total = Accumulator(number + 1, node.dtype, node.op.instruction, initial)
-            body.append(Start(total))
-            offset = sizes.of_atom(c) * width + sizes.of_atom(row)
-            loop.body.append(Update(total, k.load(source, offset, 0)))
-            ends.append(Store(target, sizes.of_atom(row), total))
-        body += [loop, *ends]
-        nodes = [node for node, _ in partials]
-        rows = [RowLoop(row, 0, width, body)]
-        label = "combine " + names(nodes)
-        kernel = Kernel(width, chunk, [], rows, [], buffers, [], label)
-        return KernelCall(kernel, memory, 1, nodes)
-
-
-def names(nodes: Sequence[Node]) -> str:
-    """Return the ops of nodes as text, each once."""
-    out: dict[str, None] = {}
-    for node in nodes:
-        if node.op is not constant_:
-            out[node.name or node.op.name] = None
-    return ", ".join(out)
-
-
-def describe(nodes: Sequence[Node], roots: Sequence[Node]) -> str:
-    """Return what a kernel fuses, for people."""
-    ops: dict[str, int] = {}
-    for node in nodes:
-        if node.args:
-            ops[node.op.name] = ops.get(node.op.name, 0) + 1
-    text = " ".join(n if c == 1 else f"{n}*{c}" for n, c in ops.items())
-    return f"{text} -> {', '.join(str(r.type) for r in roots)}"

@@ -52,7 +52,7 @@ class Member:
     ----------
     call : KernelCall or ProductCall
     scale : SizeLike
-        Rows of the step for each row of the pipeline.
+        Rows of the step for each row of the pipeline, or for each block of the step.
     """
 
     call: Step
@@ -67,13 +67,18 @@ class PipelineCall:
     ----------
     members : list of Member
     rows : SizeLike
-    chunks : SizeLike
-        The number of blocks: by size alone.
+    block : int
+        Rows of a block: by size alone.
     """
 
     members: list[Member]
     rows: SizeLike
-    chunks: SizeLike
+    block: int
+
+    @property
+    def chunks(self) -> SizeLike:
+        """The number of blocks."""
+        return block_count(self.rows, self.block)
 
     @property
     def memory(self) -> list[Memory]:
@@ -91,6 +96,16 @@ def key_of(memory: Memory) -> Key:
     return memory if memory.node is None else memory.node
 
 
+Pairs = list[tuple[KernelCall, KernelCall]]
+"""Old calls and the new ones in their place."""
+
+Fitted = Callable[[KernelCall, SizeLike], Pairs]
+"""Lowers a kernel for the blocks of a pipeline of so many rows, if it has to be."""
+
+Replaced = dict[int, KernelCall]
+"""By its id, what a call was replaced with."""
+
+
 @dataclass(eq=False)
 class _Unit:
     """Steps that will run as one, at their place in the order."""
@@ -103,7 +118,7 @@ class _Unit:
     """What lies row by row: its elements for each row."""
 
 
-Again = Callable[[KernelCall, SizeLike], list[tuple[KernelCall, KernelCall]]]
+Again = Callable[[KernelCall, SizeLike, int], Pairs]
 
 
 def pipelined(
@@ -116,22 +131,32 @@ def pipelined(
     steps : sequence of KernelCall or ProductCall
         In an order in which each can run after those before it.
     again : callable
-        Lowers a kernel anew for another number of chunks; returns pairs of old and
-        new, first of the kernel itself, then of what combines its partial results.
+        Lowers a kernel anew for another number of chunks, and no more rows in a block;
+        returns pairs of old and new, first of the kernel itself, then of what combines
+        its partial results. Nothing for what is no group of nodes.
     outputs : iterable of Node
         What must be in memory of its own at the end.
     """
     units: list[_Unit] = []
+    replaced: Replaced = {}
+
+    def fitted(call: KernelCall, rows: SizeLike) -> Pairs:
+        if call.block == 1 and all(m.node is not None for m in call.memory):
+            return [(call, call)]
+        block = block_rows(rows)
+        return again(call, block_count(rows, block), block) or [(call, call)]
+
     maker: dict[Key, _Unit] = {}
     readers: dict[Key, set[_Unit]] = {}
     for step in steps:
         reads, writes = _reads(step), _writes(step)
         makers = {id(u): u for u in (maker.get(k) for k in reads) if u is not None}
-        unit = _joined(step, sorted(makers.values(), key=lambda u: -u.order))
+        ordered = sorted(makers.values(), key=lambda u: -u.order)
+        unit = _joined(step, ordered, fitted, replaced)
         if unit is None:
             unit = _Unit(len(units), [Member(step, 1)], None)
             if isinstance(step, ProductCall) and _is_row_wise(step):
-                _start(unit, rows_of(step))
+                _start(unit, rows_of(step), fitted, replaced)
             units.append(unit)
         for k in reads:
             readers.setdefault(k, set()).add(unit)
@@ -142,8 +167,7 @@ def pipelined(
         for key in list(unit.made):
             if key in kept or readers.get(key, {unit}) != {unit}:
                 del unit.made[key]
-    replaced: dict[int, KernelCall] = {}
-    return [_finished(unit, again, replaced) for unit in units]
+    return [_finished(unit, replaced) for unit in units]
 
 
 def _reads(step: Step) -> list[Key]:
@@ -171,7 +195,9 @@ def _is_row_wise(call: ProductCall) -> bool:
     return not few and isinstance(call.room, int) and call.room < PACKED
 
 
-def _joined(step: Step, makers: Sequence[_Unit]) -> _Unit | None:
+def _joined(
+    step: Step, makers: Sequence[_Unit], fitted: Fitted, replaced: Replaced
+) -> _Unit | None:
     """Return the pipeline that a step became a member of, if one takes it.
 
     It has to be the last of those the step depends on.
@@ -184,42 +210,46 @@ def _joined(step: Step, makers: Sequence[_Unit]) -> _Unit | None:
             return None
         rows = rows_of(step)
         if unit.rows is None:
-            _start(unit, rows)
+            before, tried = list(unit.members), Replaced()
+            _start(unit, rows, fitted, tried)
             if unit.rows is None or not _reads_own_rows(step, unit):
-                _stop(unit)
+                unit.rows = None
+                unit.members[:] = before
+                unit.made.clear()
                 return None
+            replaced.update(tried)
         elif unit.rows != rows or not _reads_own_rows(step, unit):
             return None
         _add(unit, Member(step, 1))
         return unit
     if unit.rows is None:
         return None
-    scale = _kernel_scale(step, unit)
+    pairs = fitted(step, unit.rows)
+    call = pairs[0][1]
+    scale = _kernel_scale(call, unit)
     if scale is None:
         return None
-    _add(unit, Member(step, scale))
+    replaced.update((id(old), new) for old, new in pairs)
+    _add(unit, Member(call, scale))
     return unit
 
 
-def _start(unit: _Unit, rows: SizeLike) -> None:
+def _start(
+    unit: _Unit, rows: SizeLike, fitted: Fitted, replaced: Replaced
+) -> None:
     """Take a step that is alone as the first of a pipeline over so many rows."""
     (member,) = unit.members
-    call = member.call
-    if isinstance(call, KernelCall):
-        scale = _ratio(call.kernel.rows, rows)
+    if isinstance(member.call, KernelCall):
+        pairs = fitted(member.call, rows)
+        call = pairs[0][1]
+        scale = _scale(call, rows)
         if scale is None:
             return
-        member.scale = scale
+        replaced.update((id(old), new) for old, new in pairs)
+        member = Member(call, scale)
     unit.rows = rows
     unit.members.clear()
     _add(unit, member)
-    if not unit.made:
-        _stop(unit)
-
-
-def _stop(unit: _Unit) -> None:
-    unit.rows = None
-    unit.made.clear()
 
 
 def _add(unit: _Unit, member: Member) -> None:
@@ -262,7 +292,7 @@ def _kernel_scale(call: KernelCall, unit: _Unit) -> SizeLike | None:
     """Return a kernel's rows for each of a pipeline's, None if it cannot join."""
     rows = unit.rows
     assert rows is not None
-    scale = _ratio(call.kernel.rows, rows)
+    scale = _scale(call, rows)
     if scale is None:
         return None
     view = _Rows(call, scale)
@@ -275,6 +305,14 @@ def _kernel_scale(call: KernelCall, unit: _Unit) -> SizeLike | None:
         if width is None or buffer.written or not view.loads_stay(buffer, width):
             return None
     return scale
+
+
+def _scale(call: KernelCall, rows: SizeLike) -> SizeLike | None:
+    """Return a kernel's rows, or blocks, for each row or block of a pipeline's."""
+    if call.block > 1:
+        blocks = sizes.floordiv(rows + (call.block - 1), call.block)
+        return 1 if call.kernel.rows == blocks else None
+    return _ratio(call.kernel.rows, rows)
 
 
 def _ratio(size: SizeLike, rows: SizeLike) -> SizeLike | None:
@@ -308,10 +346,11 @@ class _Rows:
     def __init__(self, call: KernelCall, scale: SizeLike):
         kernel = call.kernel
         self.scale = scale
+        self.block = call.block
         self.extents: dict[Atom, SizeLike] = {}
         for s in (*kernel.loops, *kernel.statements()):
             if isinstance(s, (Loop, RowLoop)):
-                self.extents[s.var] = s.extent
+                self.extents[s.var] = _bound(s.extent)
         self.loads: dict[int, list[tuple[RowLoop | None, SizeLike]]] = {}
         self.stores: dict[int, list[tuple[RowLoop | None, SizeLike]]] = {}
         parts: list[tuple[RowLoop | None, list]] = [
@@ -344,9 +383,10 @@ class _Rows:
             if loop is None:
                 return False
             row = loop.low + sizes.of_atom(loop.var)
-            if self.scale == width and offset == row:
+            if self.scale == width and self.block == 1 and offset == row:
                 continue
-            if self.scale != 1 or not self._within(offset - row * width, width):
+            room = width * self.block
+            if self.scale != 1 or not self._within(offset - row * room, room):
                 return False
         return True
 
@@ -386,6 +426,18 @@ class _Rows:
         return None
 
 
+def _bound(extent: SizeLike) -> SizeLike:
+    """Return the part of a minimum that depends on dimensions only."""
+    if not isinstance(extent, int) and len(extent.terms) == 1:
+        ((monomial, c),) = extent.terms
+        if c == 1 and len(monomial) == 1 and isinstance(monomial[0], Function):
+            least = monomial[0]
+            for part in (least.left, least.right) if least.name == "min" else ():
+                if isinstance(part, int) or all(map(_is_fixed, part.atoms())):
+                    return part
+    return extent
+
+
 def _is_fixed(atom: Atom) -> bool:
     """Tell whether an atom depends on dimensions only."""
     stack = [atom]
@@ -400,24 +452,14 @@ def _is_fixed(atom: Atom) -> bool:
     return True
 
 
-def _finished(
-    unit: _Unit, again: Again, replaced: dict[int, KernelCall]
-) -> Step | PipelineCall:
-    """Return the step of a unit, its partial results as many as it has blocks."""
+def _finished(unit: _Unit, replaced: Replaced) -> Step | PipelineCall:
+    """Return the step of a unit."""
     if len(unit.members) == 1:
-        (member,) = unit.members
-        return replaced.get(id(member.call), member.call)
+        return replaced.get(id(unit.members[0].call), unit.members[0].call)
     assert unit.rows is not None
-    chunks = block_count(unit.rows)
-    for member in unit.members:
-        call = member.call
-        if isinstance(call, KernelCall) and any(m.node is None for m in call.memory):
-            pairs = again(call, chunks)
-            member.call = pairs[0][1]
-            replaced.update((id(old), new) for old, new in pairs)
     _share_packing(unit.members)
     _share_rows(unit)
-    return PipelineCall(unit.members, unit.rows, chunks)
+    return PipelineCall(unit.members, unit.rows, block_rows(unit.rows))
 
 
 def _share_packing(members: Sequence[Member]) -> None:
@@ -466,12 +508,14 @@ def _share_rows(unit: _Unit) -> None:
                 free.setdefault((room.size, room.dtype), []).append(room)
 
 
-def block_count(rows: SizeLike) -> SizeLike:
-    """Return into how many blocks rows are cut: by size alone."""
+def block_rows(rows: SizeLike) -> int:
+    """Return the rows of a block, a power of two: by size alone."""
     if not isinstance(rows, int):
-        return sizes.maximum(1, sizes.floordiv(rows + MOST_ROWS // 2, MOST_ROWS // 2))
-    each = max(8, min(MOST_ROWS, 2 * isqrt(rows)))
-    count = 1
-    while count * each < rows:
-        count *= 2
-    return count
+        return MOST_ROWS // 2
+    wanted = max(8, min(MOST_ROWS, 2 * isqrt(rows)))
+    return 1 << (wanted.bit_length() - 1)
+
+
+def block_count(rows: SizeLike, block: int) -> SizeLike:
+    """Return the number of blocks of so many rows, at least 1."""
+    return sizes.maximum(1, sizes.floordiv(rows + (block - 1), block))

@@ -24,7 +24,7 @@ from graphc.schedule.lower import (
     lower_group,
 )
 from graphc.schedule.opaque import lower_opaque
-from graphc.schedule.pipeline import PipelineCall, pipelined
+from graphc.schedule.pipeline import Pairs, PipelineCall, pipelined
 from graphc.schedule.product import ProductCall
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
@@ -123,11 +123,12 @@ def schedule(graph: Graph) -> Program:
         depth = fusion.info[node].depth
         depth_steps.setdefault(depth, []).extend(lower_opaque(fusion, node, report))
 
-    def again(
-        call: KernelCall, chunks: SizeLike
-    ) -> list[tuple[KernelCall, KernelCall]]:
+    def again(call: KernelCall, chunks: SizeLike, most_rows: int) -> Pairs:
+        if id(call) not in lowered:
+            return []
         group, calls = lowered[id(call)]
-        return list(zip(calls, lower_group(fusion, group, report, chunks)))
+        new = lower_group(fusion, group, report, chunks, most_rows)
+        return list(zip(calls, new))
 
     steps = [step for depth in sorted(depth_steps) for step in depth_steps[depth]]
     program.steps = pipelined(steps, again, graph.outputs)

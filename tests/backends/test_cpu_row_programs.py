@@ -101,3 +101,13 @@ def test_a_kernel_reads_a_limited_number_of_arrays():
 
     (x, *_), function = check(build, *(real(70, 40) for _ in range(30)))
     assert 2 <= readers(function, x) <= 5
+
+
+def test_wide_partial_rows_are_combined_in_parallel():
+    x = cg.matrix("x", (400, 20000), dtype="float32")
+    function = cg.compile([x], [x.sum(0)])
+    part, combine = function._executable.program.steps
+    assert part.chunks == 32
+    assert combine.chunks > 8
+    array = real(400, 20000, dtype=np.float32)
+    np.testing.assert_allclose(function(array)[0], array.sum(0), rtol=1e-4, atol=1e-3)

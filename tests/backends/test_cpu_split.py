@@ -12,7 +12,7 @@ from graphc.graph.node import Node
 from graphc.kernels.bounds import Bounds
 from graphc.kernels.ir import LoopVar
 from graphc.ops.slicing import pad, pad_to
-from graphc.schedule import lower, opaque
+from graphc.schedule import opaque, rows
 from graphc.types import sizes
 from tests.support.cpu import assert_cpu_agrees, placeholders
 
@@ -93,7 +93,7 @@ def compiled(build, shapes, symbolic) -> tuple[list[Node], Node, cg.Function]:
 def test_same_bits_as_without(label, symbolic, monkeypatch):
     build, shapes = CASES[label]
     *_, function = compiled(build, shapes, symbolic)
-    for module in (lower, opaque):
+    for module in (rows, opaque):
         monkeypatch.setattr(module, "split_loops", lambda kernel, k: kernel)
     *_, whole = compiled(build, shapes, symbolic)
     assert "select" in whole.source or label in ("sum_of_parts",)

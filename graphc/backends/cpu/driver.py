@@ -225,11 +225,14 @@ class DriverPrinter(SizePrinter):
     def _pipeline(self, call: PipelineCall, kernels: Mapping[int, Launch]) -> None:
         """Print a function that runs rows lo to hi of all members, and launch it.
 
-        The words of all members lie one after another. A kernel's come after its
-        scale, a product's after those of its block.
+        Its rows are blocks of the pipeline's. The words of all members lie one after
+        another, after the number of rows. A kernel's come after its scale, a product's
+        after those of its block.
         """
         name = f"pipeline{len(self.pipelines)}"
         self.block, self.first = f"%{name}_words", 0
+        self._argument(0, self._number(call.rows).text)
+        self.first = 1
         body = []
         packed: set[int] = set()
         for number, member in enumerate(call.members):
@@ -244,10 +247,20 @@ class DriverPrinter(SizePrinter):
                 launch = kernels[id(step.kernel)]
                 self.first += self._kernel_arguments(step, launch)
                 self.used.add(launch.code.name)
+                # a kernel's rows are so many for each row, or one for some of them
+                if step.block == 1:
+                    low, high = "%lo", "%hi"
+                else:
+                    low, high = f"{at}_a", f"{at}_b"
+                    body += [
+                        f"  {at}_u = add i64 %hi, {step.block - 1}",
+                        f"  {low} = udiv i64 %lo, {step.block}",
+                        f"  {high} = udiv i64 {at}_u, {step.block}",
+                    ]
                 body += [
                     f"  {at}_s = load i64, ptr {at}",
-                    f"  {at}_l = mul i64 %lo, {at}_s",
-                    f"  {at}_h = mul i64 %hi, {at}_s",
+                    f"  {at}_l = mul i64 {low}, {at}_s",
+                    f"  {at}_h = mul i64 {high}, {at}_s",
                     f"  {at}_w = getelementptr i64, ptr {at}, i64 1",
                     f"  call void @{launch.code.name}"
                     f"(i64 {at}_l, i64 {at}_h, i64 %chunk, ptr {at}_w)",
@@ -281,18 +294,23 @@ class DriverPrinter(SizePrinter):
             "\n".join(
                 [
                     f"define internal void @{name}"
-                    "(i64 %lo, i64 %hi, i64 %chunk, ptr %words) nounwind {",
+                    "(i64 %first, i64 %last, i64 %chunk, ptr %words) nounwind {",
+                    "  %r = load i64, ptr %words",
+                    f"  %lo = mul i64 %first, {call.block}",
+                    f"  %end = mul i64 %last, {call.block}",
+                    "  %less = icmp slt i64 %end, %r",
+                    "  %hi = select i1 %less, i64 %end, i64 %r",
                     *body,
                     "  ret void",
                     "}",
                 ]
             )
         )
-        rows, chunks = self._number(call.rows), self._number(call.chunks)
+        chunks = self._number(call.chunks).text
         self.used.add("graphc_launch")
         self.k.lines.append(
             f"  call void @graphc_launch(i64 {self._threads()}, ptr @{name}, "
-            f"i64 {rows.text}, i64 {chunks.text}, ptr {self.block})"
+            f"i64 {chunks}, i64 {chunks}, ptr {self.block})"
         )
         self.block, self.first = "%arguments", 0
 

@@ -1,0 +1,243 @@
+"""Why nodes share a kernel, or do not: fusion's decisions as text and as facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from graphc.graph.node import Node
+from graphc.schedule.evaluate import KernelCall
+from graphc.schedule.fusion import Fusion, Reason
+from graphc.schedule.merge import MOST_ARRAYS
+from graphc.schedule.program import Program
+from graphc.types.tensor_type import shape_text
+
+
+class KernelPart(NamedTuple):
+    """One step of a program.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the order of steps.
+    label : str
+        What it computes.
+    nodes : tuple of Node
+        The nodes it computes, arguments first.
+    stores : tuple of Node
+        Those it leaves in memory.
+    """
+
+    number: int
+    label: str
+    nodes: tuple[Node, ...]
+    stores: tuple[Node, ...]
+
+
+class Boundary(NamedTuple):
+    """A value that goes from one kernel to another through memory.
+
+    Attributes
+    ----------
+    source, reader : Node
+    writer, user : int
+        The numbers of the kernels that compute `source` and `reader`.
+    reason : str
+        Why they do not share a kernel.
+    """
+
+    source: Node
+    reader: Node
+    writer: int
+    user: int
+    reason: str
+
+
+class Explanation(NamedTuple):
+    """What each kernel of a function fuses, and why it does not fuse more.
+
+    Attributes
+    ----------
+    kernels : tuple of KernelPart
+    boundaries : tuple of Boundary
+    """
+
+    kernels: tuple[KernelPart, ...]
+    boundaries: tuple[Boundary, ...]
+
+    def __str__(self) -> str:
+        if not self.kernels:
+            return "There are no kernels."
+        lines = []
+        for part in self.kernels:
+            lines.append(f"kernel {part.number}: {part.label}")
+            for b in self.boundaries:
+                if b.user == part.number:
+                    lines.append(
+                        f"    reads {b.source.label()} of kernel {b.writer} "
+                        f"for {b.reader.op.name}: {b.reason}"
+                    )
+        return "\n".join(lines)
+
+
+class PairExplanation(NamedTuple):
+    """Whether two nodes share a kernel, and why.
+
+    Attributes
+    ----------
+    fused : bool
+    kernels : tuple of (tuple of int)
+        The numbers of the kernels that compute the first node, and the second.
+    reason : str
+    """
+
+    fused: bool
+    kernels: tuple[tuple[int, ...], tuple[int, ...]]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{'fused' if self.fused else 'not fused'}: {self.reason}"
+
+
+def explain(program: Program) -> Explanation:
+    """Return what the kernels of a program fuse, and why they are apart."""
+    parts = tuple(_parts(program))
+    writers = {n: p.number for p in parts for n in p.stores}
+    boundaries = []
+    for part in parts:
+        inside = set(part.nodes)
+        for memory in program.steps[part.number].memory:
+            source = memory.node
+            writer = None if source is None else writers.get(source)
+            if source is None or writer is None or writer == part.number:
+                continue
+            reader = _reader(program.fusion, source, inside)
+            reason = _reason(program.fusion, source, reader, inside)
+            boundaries.append(Boundary(source, reader, writer, part.number, reason))
+    return Explanation(parts, tuple(boundaries))
+
+
+def explain_pair(program: Program, a: Node, b: Node) -> PairExplanation:
+    """Return whether two nodes of a program's graph share a kernel, and why."""
+    explanation = explain(program)
+    first, second = (
+        tuple(p.number for p in explanation.kernels if n in set(p.nodes))
+        for n in (a, b)
+    )
+    both = (first, second)
+    shared = [n for n in first if n in second]
+    if shared:
+        return PairExplanation(True, both, f"kernel {shared[0]} computes both.")
+    for node, numbers in ((a, first), (b, second)):
+        if not numbers:
+            text = f"{node.label()} is in memory: no kernel computes it."
+            return PairExplanation(False, both, text)
+    for source, reader in ((a, b), (b, a)):
+        reason = _on_the_way(program.fusion, explanation, source, reader)
+        if reason is not None:
+            return PairExplanation(False, both, reason)
+    return PairExplanation(False, both, _unrelated(program.fusion, a, b))
+
+
+def _parts(program: Program) -> Iterator[KernelPart]:
+    for number, step in enumerate(program.steps):
+        if isinstance(step, KernelCall):
+            label = step.kernel.label
+            written = {b.number for b in step.kernel.buffers if b.written}
+            memory = [m for i, m in enumerate(step.memory) if i in written]
+        else:
+            label = step.label
+            computed = set(step.nodes)
+            memory = [m for m in step.memory if m.node in computed]
+        stores = tuple(m.node for m in memory if m.node is not None)
+        yield KernelPart(number, label, tuple(step.nodes), stores)
+
+
+def _reader(fusion: Fusion, source: Node, inside: set[Node]) -> Node:
+    """Return the node of a kernel that reads a value from memory."""
+    for user in fusion.users.get(source, ()):
+        if user in inside:
+            return user
+    return source  # read through movement, by a product
+
+
+def _reason(fusion: Fusion, source: Node, reader: Node, inside: set[Node]) -> str:
+    """Return why a kernel reads a value instead of computing it."""
+    found = fusion.reasons.get((source, reader))
+    if found is not None:
+        return reason_text(found)
+    for user in fusion.users.get(source, ()):
+        if (source, user) in fusion.reasons:
+            return reason_text(fusion.reasons[(source, user)])
+    info = fusion.info[source]
+    if info.kind == "opaque":
+        return reason_text(Reason("own kernel", source.op.name))
+    users = len(fusion.users.get(source, ()))
+    return f"it is complete before, and costs {info.cost} operations for {users} users"
+
+
+TEXTS = {
+    "own kernel": "{0} has a kernel of its own kind",
+    "operand": "{0} has a kernel of its own kind, which reads operands from memory",
+    "last round": "{0} is complete only after the last row",
+    "other rows": "rows differ: it is computed along rows {0}, and read at others",
+    "rows": "rows differ: {0} against {1}",
+    "repeated": "would repeat {0} operations {1} times",
+    "limit": "a kernel has at most {0} nodes",
+}
+"""For each kind of `Reason` what it says."""
+
+
+def reason_text(reason: Reason) -> str:
+    """Return a reason in words."""
+    facts = [
+        shape_text(f) if isinstance(f, tuple) else f
+        for f in (reason.first, reason.second)
+    ]
+    return TEXTS[reason.kind].format(*facts)
+
+
+def _on_the_way(
+    fusion: Fusion, explanation: Explanation, source: Node, reader: Node
+) -> str | None:
+    """Return why a node is not fused with one it needs, None if it needs it not."""
+    follower: dict[Node, Node] = {}
+    stack = [reader]
+    while stack:
+        node = stack.pop()
+        if node is source:
+            break
+        for arg in node.args:
+            if arg not in follower:
+                follower[arg] = node
+                stack.append(arg)
+    else:
+        return None
+    kept = {b.source: b for b in explanation.boundaries}
+    node = source
+    while node is not reader:
+        after = follower[node]
+        if (node, after) in fusion.reasons:
+            return reason_text(fusion.reasons[(node, after)])
+        if node in kept:
+            return kept[node].reason
+        node = after
+    return "a value between them is in memory"
+
+
+def _unrelated(fusion: Fusion, a: Node, b: Node) -> str:
+    """Return why two nodes that do not need each other have kernels of their own."""
+    first, second = fusion.info[a], fusion.info[b]
+    if first.depth != second.depth:
+        return (
+            "neither needs the other, and they are computed at different times: after "
+            f"{first.depth} and {second.depth} kernels"
+        )
+    rows = [i.tied or i.rows or i.node.shape for i in (first, second)]
+    if rows[0] != rows[1]:
+        texts = [shape_text(r) for r in rows]
+        return f"rows differ: {texts[0]} against {texts[1]}"
+    return (
+        "they read no large array in common, or together more than "
+        f"{MOST_ARRAYS} arrays"
+    )
