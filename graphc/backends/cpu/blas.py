@@ -9,7 +9,8 @@ function of the process has ended; NumPy and PyTorch have a BLAS of their own.
 from __future__ import annotations
 
 import ctypes
-from functools import lru_cache
+import os
+from functools import lru_cache, partial
 from typing import Any
 
 from graphc.backends.cpu import jit
@@ -135,12 +136,16 @@ done:
 """
 
 
+_AROUND = ("before", "after")
+
 _THREADS = """
 declare i32 @graphc_blas_get_threads()
 declare void @graphc_blas_set_threads(i32)
 @lock = internal global i64 0
 @users = internal global i64 0
 @before = internal global i32 1
+@closed = internal global i64 0
+declare i32 @usleep(i32)
 
 define internal void @acquire() nounwind {
 entry:
@@ -155,7 +160,16 @@ done:
 
 define void @graphc_blas_enter() nounwind {
 entry:
+  br label %try
+try:
   call void @acquire()
+  %shut = load i64, ptr @closed
+  %open = icmp eq i64 %shut, 0
+  br i1 %open, label %count, label %stay
+stay:
+  store atomic i64 0, ptr @lock release, align 8
+  br label %try
+count:
   %n = load i64, ptr @users
   %n1 = add i64 %n, 1
   store i64 %n1, ptr @users
@@ -189,6 +203,50 @@ done:
 }
 """
 
+_FORK = """
+define void @graphc_blas_before_fork() nounwind {
+entry:
+  call void @acquire()
+  store i64 1, ptr @closed
+  br label %look
+look:
+  %tries = phi i64 [ 0, %entry ], [ %more, %drain ]
+  %n = load i64, ptr @users
+  %empty = icmp eq i64 %n, 0
+  %late = icmp sge i64 %tries, 10000
+  %go = or i1 %empty, %late
+  br i1 %go, label %done, label %drain
+drain:
+  store atomic i64 0, ptr @lock release, align 8
+  %s = call i32 @usleep(i32 100)
+  call void @acquire()
+  %more = add i64 %tries, 1
+  br label %look
+done:
+  ret void
+}
+
+define void @graphc_blas_after_fork(i64 %child) nounwind {
+entry:
+  store i64 0, ptr @closed
+  %n = load i64, ptr @users
+  %some = icmp ne i64 %n, 0
+  %in_child = icmp ne i64 %child, 0
+  %lost = and i1 %some, %in_child
+  br i1 %lost, label %forget, label %done
+forget:
+  store i64 0, ptr @users
+  %t = load i32, ptr @before
+  call void @graphc_blas_set_threads(i32 %t)
+  br label %done
+done:
+  store atomic i64 0, ptr @lock release, align 8
+  ret void
+}
+"""
+"""What happens around a fork: it waits up to a second for products that other threads
+are in, since BLAS's own locks would stay taken in the child, and lets none begin."""
+
 _NO_THREADS = """
 define void @graphc_blas_enter() nounwind {
   ret void
@@ -220,15 +278,26 @@ def _prepare() -> None:
             "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n",
             _product("s", "float"),
             _product("d", "double"),
-            _NO_THREADS if control is None else _THREADS,
+            _NO_THREADS if control is None else _THREADS + _FORK,
         ]
     )
     names = [
         *("graphc_product_s", "graphc_product_d"),
         *("graphc_blas_enter", "graphc_blas_leave"),
     ]
-    for name, address in zip(names, jit.load(machine_code(text), names)):
+    forks = [] if control is None else [f"graphc_blas_{w}_fork" for w in _AROUND]
+    addresses = jit.load(machine_code(text), [*names, *forks])
+    for name, address in zip(names, addresses):
         jit.add_symbol(name, address)
+    if forks and hasattr(os, "register_at_fork"):
+        # PYFUNCTYPE keeps the GIL: whoever waits to enter with it would wait for ever
+        before = ctypes.PYFUNCTYPE(None)(addresses[-2])
+        after = ctypes.PYFUNCTYPE(None, ctypes.c_int64)(addresses[-1])
+        os.register_at_fork(
+            before=before,
+            after_in_parent=partial(after, 0),
+            after_in_child=partial(after, 1),
+        )
 
 
 def _address(module: Any, name: str) -> int:

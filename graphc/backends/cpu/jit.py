@@ -73,32 +73,40 @@ def compile_module(text: str) -> bytes:
     numba's optimization pipeline and target machine are used: O3 with loop and
     straight-line vectorization, for the CPU graphc runs on.
     """
-    global _codegen
     with guarded():
-        import llvmlite.binding as llvm
-        from numba.core.codegen import JITCPUCodegen
+        return _compile(text)  # whose modules are disposed of before the lock is free
 
-        if _codegen is None:
-            _codegen = JITCPUCodegen("graphc")
-        target = _codegen._tm
-        module = llvm.parse_assembly(text)
-        module.triple = target.triple
-        module.data_layout = str(target.target_data)
-        module.verify()
-        manager, builder = _codegen._module_pass_manager()
-        manager.run(module, builder)
-        return target.emit_object(module)
+
+def _compile(text: str) -> bytes:
+    global _codegen
+    import llvmlite.binding as llvm
+    from numba.core.codegen import JITCPUCodegen
+
+    if _codegen is None:
+        _codegen = JITCPUCodegen("graphc")
+    target = _codegen._tm
+    module = llvm.parse_assembly(text)
+    module.triple = target.triple
+    module.data_layout = str(target.target_data)
+    module.verify()
+    manager, builder = _codegen._module_pass_manager()
+    manager.run(module, builder)
+    return target.emit_object(module)
 
 
 def load(code: bytes, names: Sequence[str]) -> list[int]:
     """Load an object file and return the addresses of the functions named."""
     with guarded():
-        import llvmlite.binding as llvm
+        return _load(code, names)
 
-        engine = _loader()
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        return [engine.get_function_address(n) for n in names]
+
+def _load(code: bytes, names: Sequence[str]) -> list[int]:
+    import llvmlite.binding as llvm
+
+    engine = _loader()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return [engine.get_function_address(n) for n in names]
 
 
 def _loader() -> Any:
