@@ -313,7 +313,14 @@ class Function:
         rows = flatten([*inputs, *outputs])
         return (
             _restore,
-            (rows, len(inputs), self._inputs, self._outputs, self.backend, self.threads),
+            (
+                rows,
+                len(inputs),
+                self._inputs,
+                self._outputs,
+                self.backend,
+                self.threads,
+            ),
         )
 
 
