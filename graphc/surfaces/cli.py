@@ -1,4 +1,4 @@
-"""The command line: ``graphc demo``, ``draw``, ``doctor`` and ``cache``."""
+"""The command line: ``graphc demo``, ``draw``, ``bench``, ``doctor`` and ``cache``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from graphc import __version__
-from graphc.types.errors import DrawError, GraphcError
+from graphc.types.errors import DrawError, GraphcError, InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +66,26 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("out", help="a file .svg, .png, .dot or .txt")
     draw.set_defaults(run=_draw)
 
+    bench = commands.add_parser("bench", help="compare speed with installed peers")
+    bench.add_argument(
+        "--workload",
+        action="append",
+        metavar="PATTERN",
+        help="such as network_*; may be repeated; by default all",
+    )
+    bench.add_argument(
+        "--peers", metavar="A,B", help="such as numpy,jax; by default those installed"
+    )
+    bench.add_argument(
+        "--rounds", type=_positive, default=5, help="turns of each peer (%(default)s)"
+    )
+    bench.add_argument(
+        "--seconds", type=_seconds, default=0.2, help="of a turn (%(default)s)"
+    )
+    bench.add_argument("--json", metavar="FILE", help="for the numbers")
+    bench.add_argument("--list", action="store_true", help="list the workloads")
+    bench.set_defaults(run=_bench)
+
     doctor = commands.add_parser("doctor", help="report versions, threads, BLAS, cache")
     doctor.set_defaults(run=_doctor)
 
@@ -80,6 +100,38 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not positive")
     return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 3600:
+        raise argparse.ArgumentTypeError(f"{text} is no time of a turn")
+    return number
+
+
+def _bench(parsed: argparse.Namespace) -> None:
+    import json
+
+    from graphc.surfaces import bench
+
+    if parsed.list:
+        for name, workload in bench.WORKLOADS.items():
+            print(f"{name:<18}{workload.summary}")
+        return
+    results = bench.run(
+        parsed.workload or ["*"],
+        None if parsed.peers is None else parsed.peers.split(","),
+        rounds=parsed.rounds,
+        seconds=parsed.seconds,
+        show=lambda text: print(text, flush=True),
+    )
+    if parsed.json:
+        try:
+            Path(parsed.json).write_text(json.dumps(results, indent=1) + "\n")
+        except OSError as error:
+            raise InputError(
+                f"cannot write {parsed.json}: {error.strerror or error}."
+            ) from None
 
 
 def _demo(parsed: argparse.Namespace) -> None:

@@ -95,12 +95,10 @@ def read_threads(threads: int | None) -> int:
     """
     if threads is None:
         return 0
-    try:
-        count = operator.index(threads)
-    except TypeError:
-        count = threads
-    _check("threads", count, "threads")
-    return count
+    if hasattr(threads, "__index__") and not isinstance(threads, bool):
+        threads = operator.index(threads)
+    _check("threads", threads, "threads")
+    return threads
 
 
 def _check(name: str, value: Any, what: str) -> None:

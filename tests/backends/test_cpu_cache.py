@@ -12,6 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
+from support.processes import run_script
 
 import graphc as cg
 from graphc.backends.cpu import cache, jit
@@ -282,3 +283,33 @@ def test_machine_code_is_that_of_numbas_code_generator():
         timeout=100,
     )
     assert pickle.loads(numbas.stdout) == [jit.compile_module(t) for t in texts]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of processes")
+def test_a_disk_that_is_full(tmp_path):
+    # a process whose files may have 100 bytes cannot write a kernel to the end
+    script = """
+        import resource, warnings
+        import numpy as np
+        import graphc as cg
+        x = cg.vector("x", "n")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            f = cg.compile([x], cg.sin(x))
+        assert np.allclose(f(np.ones(3)), np.sin(1.0))
+        (message,) = [str(w.message) for w in seen if w.category is RuntimeWarning]
+        assert "cannot keep compiled kernels" in message, message
+    """
+    run_script(script, tmp_path)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_what_a_killed_process_left_is_deleted_with_the_cache(tmp_path):
+    with config(cache_dir=str(tmp_path)):
+        _, new, _ = compiled_now()
+        left = next(tmp_path.glob("*/*.o")).with_name("half.tmp")
+        left.write_bytes(b"half a kernel")
+        assert cache.cache_size()[0] == new["compiled"]
+        assert cache.clear_cache() == new["compiled"]
+        assert not left.exists()

@@ -51,7 +51,7 @@ def test_forward_and_back_through_layers_is_one(rows):
     f = checked(inputs, outputs, values(inputs))
     (pipeline,) = pipelines(f)
     # three products forward, two back; the three gradients of weights need all rows
-    labels = [k.text for k in f.kernels if k.name == "product"]
+    labels = [k.fuses for k in f.kernels if k.name == "product"]
     assert len(labels) == 8
     inside = [m for m in pipeline.members if hasattr(m.call, "left")]
     assert len(inside) == 5

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
+import os
+import pickle
 import sys
-import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
 
 import graphc as cg
-from graphc.backends.cpu.pool import pool
+from graphc.backends.cpu import cache
+from graphc.backends.cpu.pool import MAX_THREADS, cgroup_cores, pool
 from graphc.types.config import config
 
 
@@ -116,48 +119,164 @@ def test_many_short_launches_lose_no_chunk():
             assert [r.tobytes() for r in f(a)] == wanted
 
 
-SCRIPT = """
-    import os, sys
-    import numpy as np
-    import graphc as cg
-
-    x = cg.tensor("x", ("n", "m"))
-    f = cg.compile([x], [cg.exp(x).sum(axis=0), x @ x.T])
-    a = np.random.default_rng(0).normal(size=(600, 300))
-    before = [r.tobytes() for r in f(a)]
-    child = os.fork()
-    if child == 0:
-        ok = all([r.tobytes() for r in f(a)] == before for _ in range(3))
-        g = cg.compile([x], cg.log(1.0 + x * x).sum(axis=1))  # compiles in the child
-        ok = ok and np.allclose(g(a), np.log(1 + a * a).sum(1))
-        os._exit(0 if ok else 3)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, status
-    assert [r.tobytes() for r in f(a)] == before
-"""
+def exponentials():
+    x = cg.vector("x", "n")
+    return cg.compile([x], [cg.exp(x).sum(), cg.sin(x)]), np.linspace(-1, 1, 300_000)
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
-@pytest.mark.parametrize("threads", [1, 3])
-def test_calls_work_in_a_forked_child(tmp_path, threads):
-    import os
+def shared_launches(call):
+    """Return how many launches of a call were shared with workers."""
+    before = pool().launches
+    call()
+    return pool().launches - before
 
-    environment = {
-        **os.environ,
-        "GRAPHC_CACHE_DIR": str(tmp_path),
-        "GRAPHC_NUM_THREADS": str(threads),
-    }
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-W",
-            "ignore::DeprecationWarning",
-            "-c",
-            textwrap.dedent(SCRIPT),
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
+
+def test_the_number_of_threads_of_a_call():
+    f, a = exponentials()
+    with config(threads=2):
+        assert shared_launches(lambda: f(a)) > 0
+        assert shared_launches(lambda: f(a, threads=1)) == 0
+        assert shared_launches(lambda: f(a.tolist(), threads=1)) == 0
+        assert shared_launches(lambda: f(x=a, threads=1)) == 0
+    with config(threads=1):
+        assert shared_launches(lambda: f(a)) == 0
+        assert shared_launches(lambda: f(a, threads=3)) > 0
+        assert pool().workers >= 2
+        assert shared_launches(lambda: f(a, threads=0)) == 0
+        wanted = [r.tobytes() for r in f(a)]
+        outputs = [np.empty(()), np.empty(300_000)]
+        f(a, threads=3, out=outputs)
+        assert [r.tobytes() for r in outputs] == wanted
+
+
+def test_the_number_of_threads_of_a_function():
+    x = cg.vector("x", "n")
+    f = cg.compile([x], cg.exp(x).sum(), threads=1)
+    g = f.with_threads(2)
+    a = np.linspace(-1, 1, 300_000)
+    assert (f.threads, g.threads, g.with_threads(None).threads) == (1, 2, 0)
+    assert f.with_threads(2) is g and f.with_threads(1) is f
+    assert shared_launches(lambda: f(a)) == 0
+    assert shared_launches(lambda: g(a)) > 0
+    assert shared_launches(lambda: f(a, threads=2)) > 0
+    assert f(a).tobytes() == g(a).tobytes()
+    again = pickle.loads(pickle.dumps(g))
+    assert again.threads == 2
+    h = cg.jit(lambda x: cg.exp(x).sum(), threads=1)
+    assert shared_launches(lambda: h(a)) == 0
+
+
+@pytest.mark.parametrize("threads", [-1, 1.5, "2", True])
+def test_a_number_of_threads_that_is_none(threads):
+    x = cg.vector("x", "n")
+    with pytest.raises(cg.ConfigError, match="threads"):
+        cg.compile([x], cg.exp(x), threads=threads)
+    f = cg.compile([x], cg.exp(x), backend="reference")
+    with pytest.raises(cg.ConfigError, match="threads"):
+        f(np.ones(3), threads=threads)
+
+
+def test_calls_with_different_numbers_of_threads_at_once(function, arrays):
+    wanted = [r.tobytes() for r in function(*arrays, threads=1)]
+    failures = []
+
+    def work(threads):
+        for _ in range(10):
+            if [r.tobytes() for r in function(*arrays, threads=threads)] != wanted:
+                failures.append(threads)
+
+    run_in_threads(work, [1, 2, 3, 5, 0, 1])
+    assert not failures
+
+
+def test_options_of_blocks_that_end_in_another_order():
+    first, second = config(threads=3), config(threads=5)
+    before = pool().threads
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(first)
+        with second:
+            assert pool().threads == 5
+            stack.pop_all().close()
+            assert pool().threads == 5
+        assert pool().threads == before
+
+
+def test_the_quota_of_a_control_group(tmp_path):
+    assert cgroup_cores(tmp_path) == MAX_THREADS
+    group = tmp_path / "sys/fs/cgroup/outer/inner"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/outer/inner\n")
+    assert cgroup_cores(tmp_path) == MAX_THREADS
+    (group / "cpu.max").write_text("max 100000\n")
+    assert cgroup_cores(tmp_path) == MAX_THREADS
+    (group.parent / "cpu.max").write_text("250000 100000\n")
+    assert cgroup_cores(tmp_path) == 3
+    (group / "cpu.max").write_text("20000 100000\n")
+    assert cgroup_cores(tmp_path) == 1
+
+
+def test_the_quota_of_a_control_group_of_version_1(tmp_path):
+    group = tmp_path / "sys/fs/cgroup/cpu/mine"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("3:memory:/\n2:cpu,cpuacct:/mine\n")
+    (group / "cpu.cfs_period_us").write_text("100000\n")
+    (group / "cpu.cfs_quota_us").write_text("-1\n")
+    assert cgroup_cores(tmp_path) == MAX_THREADS
+    (group / "cpu.cfs_quota_us").write_text("150000\n")
+    assert cgroup_cores(tmp_path) == 2
+
+
+def test_other_threads_of_python_run_during_a_long_call():
+    # The counting thread gives the GIL away at each step; this one is never made to,
+    # so without its release the count stands still from before a call to after it.
+    x = cg.vector("x", 200_000)
+    y = x
+    for _ in range(40):
+        y = cg.sin(y) + cg.exp(-y)
+    f = cg.compile([x], y, threads=1)
+    a = np.linspace(0, 1, 200_000)
+    count = 0
+    stop = False
+
+    def counting():
+        nonlocal count
+        while not stop:
+            count += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=counting)
+    interval = sys.getswitchinterval()
+    thread.start()
+    sys.setswitchinterval(100.0)
+    try:
+        for _ in range(50):
+            before = count
+            f(a)
+            if count > before:
+                break
+        else:
+            raise AssertionError("the GIL was held during all calls")
+    finally:
+        stop = True
+        sys.setswitchinterval(interval)
+        thread.join()
+
+
+def test_one_expression_compiled_by_several_threads_is_compiled_once():
+    start = threading.Barrier(4)
+    x = cg.vector("x", "n")
+    y = cg.sin(x * 1.2345678 + os.getpid())
+    cg.compile([x], cg.sin(x))  # what every function needs
+    before = cache.counts["compiled"]
+    results = []
+
+    def work(_):
+        start.wait()
+        f = cg.compile([x], y)
+        results.append(f(np.arange(5.0)).tobytes())
+
+    run_in_threads(work, range(4))
+    assert len(set(results)) == 1
+    assert cache.counts["compiled"] - before == 3  # kernel, driver, entry

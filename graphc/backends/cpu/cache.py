@@ -11,17 +11,19 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import threading
 import warnings
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from graphc.backends.cpu import jit
 from graphc.types.config import options
 
 _memory: dict[str, bytes] = {}
-_lock = threading.Lock()
 _warned: set[Path | None] = set()
+TEMPORARY = ".tmp"
+"""How the name of a file ends while it is being written."""
+
 counts = {"memory": 0, "disk": 0, "compiled": 0}
 """How many modules were found in memory, found on disk, and compiled."""
 
@@ -31,24 +33,21 @@ def machine_code(text: str, kind: str = "loops") -> bytes:
 
     `kind` is as for `jit.compile_module`.
     """
-    key = hashlib.sha256(f"{_machine()}\n{kind}\n{text}".encode()).hexdigest()
-    with _lock:
+    with jit.guarded():  # of several threads that need it, one compiles
+        key = hashlib.sha256(f"{_machine()}\n{kind}\n{text}".encode()).hexdigest()
         code = _memory.get(key)
         if code is not None:
             counts["memory"] += 1
             return code
-    code = _read(key)
-    if code is None:
-        from graphc.backends.cpu.jit import compile_module
-
-        code = compile_module(text, kind)
-        counts["compiled"] += 1
-        _write(key, code)
-    else:
-        counts["disk"] += 1
-    with _lock:
+        code = _read(key)
+        if code is None:
+            code = jit.compile_module(text, kind)
+            counts["compiled"] += 1
+            _write(key, code)
+        else:
+            counts["disk"] += 1
         _memory[key] = code
-    return code
+        return code
 
 
 @lru_cache(maxsize=1)
@@ -109,14 +108,16 @@ def _write(key: str, code: bytes) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=TEMPORARY)
         with os.fdopen(handle, "wb") as file:
             file.write(hashlib.sha256(code).digest() + code)
         os.replace(temporary, path)
+        temporary = ""
     except OSError as error:
+        _warn_unusable("keep", folder, error)
+    finally:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        _warn_unusable("keep", folder, error)
 
 
 def _warn_unusable(what: str, folder: Path, error: OSError) -> None:
@@ -140,16 +141,19 @@ def cache_size() -> tuple[int, int]:
     folder = cache_folder()
     if folder is None or not folder.is_dir():
         return 0, 0
-    files = [p.stat().st_size for p in folder.glob("*/*.o")]
+    files = [p.stat().st_size for p in folder.glob("*/*.o") if p.is_file()]
     return len(files), sum(files)
 
 
 def clear_cache() -> int:
-    """Delete the cached kernels on disk and return how many there were."""
+    """Delete the cached kernels on disk and return how many there were.
+
+    What a process left that was killed while it wrote is deleted too.
+    """
     folder = cache_folder()
     if folder is None or not folder.is_dir():
         return 0
     files = list(folder.glob("*/*.o"))
-    for path in files:
+    for path in (*files, *folder.glob(f"*/*{TEMPORARY}")):
         path.unlink(missing_ok=True)
     return len(files)

@@ -86,7 +86,12 @@ def compile_module(text: str, kind: str = "loops") -> bytes:
         in a tenth of the time.
     """
     with guarded():
-        return target_machine(kind == "once").emit_object(optimized(text, kind))
+        # whose modules are disposed of before the lock is free
+        return _compiled(text, kind)
+
+
+def _compiled(text: str, kind: str) -> bytes:
+    return target_machine(kind == "once").emit_object(optimized(text, kind))
 
 
 def optimized(text: str, kind: str = "loops") -> Any:
@@ -127,12 +132,16 @@ def target_machine(quick: bool = False) -> Any:
 def load(code: bytes, names: Sequence[str]) -> list[int]:
     """Load an object file and return the addresses of the functions named."""
     with guarded():
-        import llvmlite.binding as llvm
+        return _load(code, names)
 
-        engine = _loader()
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-        engine.finalize_object()
-        return [engine.get_function_address(n) for n in names]
+
+def _load(code: bytes, names: Sequence[str]) -> list[int]:
+    import llvmlite.binding as llvm
+
+    engine = _loader()
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return [engine.get_function_address(n) for n in names]
 
 
 def _loader() -> Any:

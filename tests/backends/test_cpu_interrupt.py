@@ -1,0 +1,202 @@
+"""Interrupts: whenever Ctrl-C comes, the cache and functions are usable after it."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import types
+
+import numpy as np
+import pytest
+from support.processes import run_script
+
+import graphc as cg
+from graphc.backends.cpu import jit
+from graphc.types.config import config
+
+unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and timers")
+
+
+def build(number):
+    """Return a function never compiled before, and what it gives for ones."""
+    x = cg.tensor("x", ("n", "m"))
+    scale = number + os.getpid() * 1e-7
+    f = cg.compile([x], [cg.exp(x * scale).sum(axis=0), x @ x.T])
+    return f
+
+
+def assert_usable(number, folder):
+    taken = threading.Thread(target=lambda: jit.LOCK.acquire() and jit.LOCK.release())
+    taken.start()
+    taken.join(timeout=60)
+    assert not taken.is_alive(), "the lock is held"
+    a = np.full((3, 2), 0.25)
+    total, product = build(number)(a)
+    scale = number + os.getpid() * 1e-7
+    np.testing.assert_allclose(total, 3 * np.exp(a[0] * scale))
+    np.testing.assert_allclose(product, a @ a.T)
+    assert not list(folder.glob("*/*.tmp"))
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt at the n-th line of graphc that is executed."""
+
+    package = os.path.dirname(cg.__file__)
+
+    def __init__(self, at):
+        self.at = at
+        self.lines = 0
+
+    def __call__(self, frame, event, argument):
+        code = frame.f_code
+        if not code.co_filename.startswith(self.package) or code is GUARD:
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.at:
+                raise KeyboardInterrupt
+        return self
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self)
+        return self
+
+    def __exit__(self, *error):
+        sys.settrace(self.before)
+
+
+GUARD: types.CodeType = jit.guarded.__wrapped__.__code__  # type: ignore[attr-defined]
+"""No Ctrl-C arrives within it but where it says so."""
+
+
+def test_an_interrupt_at_any_line_of_a_compilation(tmp_path):
+    with config(cache_dir=str(tmp_path)):
+        build(100)
+        with Interrupt(0) as counting:
+            build(101)
+        assert counting.lines > 1000
+        rng = random.Random(0)
+        for number in range(25):
+            at = rng.randrange(counting.lines)
+            with pytest.raises(KeyboardInterrupt), Interrupt(at + 1):
+                build(200 + number)
+            assert_usable(200 + number, tmp_path)
+
+
+TIMED = """
+    import random, signal, sys
+    from pathlib import Path
+    import numpy as np
+    import graphc as cg
+    from graphc.backends.cpu import jit
+
+    folder = Path(sys.argv[1])
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def build(number):
+        x = cg.tensor("x", ("n", "m"))
+        return cg.compile([x], [cg.exp(x * (number + 0.5)).sum(axis=0), x @ x.T])
+
+    def check(number):
+        a = np.full((300, 200), 0.25)
+        total, product = build(number)(a)
+        assert np.allclose(total, 300 * np.exp(a[0] * (number + 0.5)))
+        assert np.allclose(product, a @ a.T)
+        assert not list(folder.glob("*/*.tmp"))
+
+    def interrupted(seconds, work):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            work()
+        except KeyboardInterrupt:
+            return 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        return 0
+"""
+
+FIRST = (
+    TIMED
+    + """
+    import os
+    seen = 0
+    for delay in (0.01, 0.05, 0.1, 0.2, 0.3, 0.5):
+        child = os.fork()  # numba is not imported yet
+        if child == 0:
+            hit = interrupted(delay, lambda: build(0))
+            check(0)
+            assert "numba" in sys.modules
+            os._exit(10 + hit)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (10, 11), status
+        seen += status - 10
+        for file in folder.glob("*/*.o"):
+            file.unlink()
+    assert seen > 0
+"""
+)
+
+LATER = (
+    TIMED
+    + """
+    import time
+    build(0)
+    start = time.perf_counter()
+    build(1)
+    usual = time.perf_counter() - start
+    rng = random.Random(1)
+    seen = 0
+    for number in range(2, 22):
+        seen += interrupted(rng.uniform(1e-4, usual), lambda: build(number))
+        assert jit.LOCK.acquire(blocking=False)
+        jit.LOCK.release()
+        check(number)
+    assert seen > 0
+"""
+)
+
+CALLED = (
+    TIMED
+    + """
+    x = cg.vector("x", "n")
+    f = cg.compile([x], [cg.cumsum(cg.sin(x)), cg.exp(x).sum()], threads=2)
+    a = np.linspace(0, 1, 100_000)
+    wanted = [r.tobytes() for r in f(a)]
+
+    def calling():
+        while True:
+            f(a)
+            f(a.tolist())
+            f(a, out=[np.empty(100_000), np.empty(())])
+
+    for number in range(1, 31):
+        assert interrupted(number * 2e-3, calling)
+        assert [r.tobytes() for r in f(a)] == wanted
+"""
+)
+
+
+@unix
+@pytest.mark.parametrize(
+    "script", [FIRST, LATER, CALLED], ids=["first", "later", "called"]
+)
+def test_interrupts_by_a_timer(script, tmp_path):
+    run_script(script, tmp_path, str(tmp_path))
+
+
+def test_a_guarded_step_is_finished_before_the_interrupt():
+    import signal
+
+    steps = []
+    with pytest.raises(KeyboardInterrupt):
+        with jit.guarded():
+            with jit.guarded():
+                signal.raise_signal(signal.SIGINT)
+                steps.append("inner")
+            steps.append("outer")
+        steps.append("after")
+    assert steps == ["inner", "outer"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

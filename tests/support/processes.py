@@ -1,0 +1,26 @@
+"""Running a script in a process of its own, for what would harm this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+
+def run_script(script: str, folder: Path, *arguments: str, **environment: Any) -> str:
+    """Run Python code that must succeed, its kernels in `folder`; return its output."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning"),
+            *("-c", textwrap.dedent(script), *arguments),
+        ],
+        env={**os.environ, "GRAPHC_CACHE_DIR": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stderr}"
+    return done.stdout
