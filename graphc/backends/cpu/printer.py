@@ -44,17 +44,21 @@ from graphc.types.sizes import Atom, SizeLike
 
 I64 = np.dtype(np.int64)
 _UNSIGNED = {"floordiv": "udiv", "mod": "urem"}
+_BLOCK = 200
+"""Lines of a block of straight-line code: LLVM takes longer by the square of them."""
+
 _REASSOCIATED = {"add": "add_reassoc", "mul": "mul_reassoc"}
 
 
 class _Frame:
     """The block being filled of one loop, and what was computed in it."""
 
-    __slots__ = ("lines", "block", "memo")
+    __slots__ = ("lines", "block", "begun", "memo")
 
     def __init__(self, block: str):
         self.lines: list[str] = []
         self.block = block
+        self.begun = 0  # the line after which the block began
         self.memo: dict[str, Register] = {}
 
 
@@ -176,6 +180,7 @@ class KernelPrinter(SizePrinter):
         self.row_frame = 1
         self.reports = False
         self.straight = not self.module.loops
+        self.cuts = 0
         self.kind = "straight" if self.straight else "loops"
         body = self._print()
         digest = hashlib.sha256(body.encode()).hexdigest()[:20]
@@ -207,6 +212,9 @@ class KernelPrinter(SizePrinter):
                 "  store i64 0, ptr %error_cell",
             ]
         frame.lines.append("  ret void")
+        if self.cuts:
+            self.entry.append("  %never = icmp slt i64 %hi, 0")
+            frame.lines += ["stop:", "  ret void"]
         lines = ["entry:", *self.entry, *frame.lines, "}"]
         head = "i64 %lo, i64 %hi, i64 %chunk"
         if self.straight:
@@ -365,8 +373,20 @@ class KernelPrinter(SizePrinter):
                 stack.extend(waiting)
                 continue
             stack.pop()
-            self.values[id(top)] = self._make(top)
+            self.values[id(top)] = made = self._make(top)
+            if self.straight:
+                self._cut(self.frames[made[1]])
         return self.values[id(value)][0]
+
+    def _cut(self, frame: _Frame) -> None:
+        """Begin another block if there are many lines: a jump never taken, for LLVM joins others."""
+        if len(frame.lines) - frame.begun < _BLOCK:
+            return
+        self.cuts += 1
+        label = f"cut{self.cuts}"
+        frame.lines += [f"  br i1 %never, label %stop, label %{label}", f"{label}:"]
+        frame.block = f"%{label}"
+        frame.begun = len(frame.lines)
 
     def _needed(self, value: Value) -> Sequence[Value]:
         if isinstance(value, Instruction):
