@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,11 @@ from graphc.types.errors import ConfigError, InputError, made_at
 
 LARGE = 5_000
 """Nodes from which a graph is compiled with Python's cycle collector paused."""
+
+PATIENCE = 2.0
+"""Seconds of compilation after which a terminal is told of it."""
+
+_SOME = 500  # nodes below which it never takes that long
 
 BACKENDS = ("cpu", "reference")
 
@@ -76,7 +82,7 @@ def compile_graph(
     """Compile a graph whose inputs are checked."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend {backend!r} is unknown; use one of {BACKENDS}.")
-    with _collection_paused() if len(graph) > LARGE else nullcontext():
+    with _announced(graph), _collection_paused(graph):
         return Function(graph, run_passes(graph), inputs, outputs, backend, threads)
 
 
@@ -85,12 +91,31 @@ _pausing = threading.Lock()
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
+def _announced(graph: Graph) -> Iterator[None]:
+    """Say on a terminal what goes on if it takes longer than `PATIENCE`."""
+    if sys.stderr is None or not sys.stderr.isatty() or len(graph) < _SOME:
+        yield
+        return
+    text = f"graphc: compiling a graph of {len(graph)} nodes ..."
+    timer = threading.Timer(PATIENCE, print, (text,), {"file": sys.stderr})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _collection_paused(graph: Graph) -> Iterator[None]:
     """Keep Python's cycle collector from walking a large graph again and again.
 
     It takes a third of the time, and finds nothing: nodes hold no cycles.
     """
     global _pauses
+    if len(graph) < LARGE:
+        yield
+        return
     with _pausing:
         paused = _pauses > 0 or gc.isenabled()
         if paused:

@@ -93,9 +93,7 @@ class DriverPrinter(SizePrinter):
     longer than all kernels, so its steps become a table, and a loop that reads it.
     """
 
-    def __init__(
-        self, program: Program, kernels: Mapping[int, Launch], frame: Frame
-    ):
+    def __init__(self, program: Program, kernels: Mapping[int, Launch], frame: Frame):
         super().__init__()
         self.program = program
         self.frame = frame

@@ -345,6 +345,8 @@ class KernelPrinter(SizePrinter):
                 before = self.k.load(address, s.buffer.dtype)
                 value = self._combine(s.instruction, before, value)
             self.k.store(value, address)
+        if self.straight:
+            self._cut(self.frames[depth])
 
     def _address(self, buffer: Buffer, offset: SizeLike, depth: int) -> str:
         place, _ = self.size(self.canonical.offset(buffer, offset))
