@@ -163,14 +163,14 @@ def _exact(value: Any, dtype: np.dtype) -> Any:
 
 
 def _fixed(offset: SizeLike) -> SizeLike:
-    """Return the part of an offset that depends on dimensions only, 0 if it may be < 0."""
+    """Return the terms of an offset that depend on dimensions only and add to it."""
     if isinstance(offset, int):
         return max(offset, 0)
     fixed: SizeLike = 0
     for monomial, c in offset.terms:
-        if all(isinstance(a, Dim) for a in monomial):
+        if c > 0 and all(isinstance(a, Dim) for a in monomial):
             term: SizeLike = c
             for atom in monomial:
                 term = term * sizes.of_atom(atom)
             fixed = fixed + term
-    return fixed if sizes.non_negative(fixed) else 0
+    return fixed

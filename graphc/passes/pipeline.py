@@ -11,9 +11,10 @@ import time
 from collections.abc import Sequence
 
 from graphc.graph.graph import Graph
+from graphc.graph.node import Node
 from graphc.passes.check import check_pass
 from graphc.passes.fold import fold
-from graphc.passes.rewrite import Pass, pass_name
+from graphc.passes.rewrite import Pass, RulePass, pass_name
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 from graphc.types.config import options
@@ -50,18 +51,19 @@ def run_passes(graph: Graph, passes: Sequence[Pass] | None = None) -> Graph:
     """
     passes = PASSES if passes is None else tuple(passes)
     settled = 0
+    known: dict[Pass, set[Node]] = {run: set() for run in passes}
     for turn in range(MAX_ROUNDS * len(passes)):
         run = passes[turn % len(passes)]
-        before, graph = graph, _run(run, graph)
+        before, graph = graph, _run(run, graph, known[run])
         settled = settled + 1 if _same(before, graph) else 1
         if settled >= len(passes):
             break
     return graph
 
 
-def _run(run: Pass, graph: Graph) -> Graph:
+def _run(run: Pass, graph: Graph, known: set[Node]) -> Graph:
     start = time.perf_counter()
-    after = run(graph)
+    after = run(graph, known) if isinstance(run, RulePass) else run(graph)
     seconds = time.perf_counter() - start
     opts = options()
     if opts.debug >= 1:

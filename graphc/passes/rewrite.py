@@ -101,14 +101,17 @@ class RulePass:
     def __repr__(self) -> str:
         return f"<pass {self.name} of {len(self.rules)} rules>"
 
-    def __call__(self, graph: Graph) -> Graph:
-        after, fired = self.run(graph)
+    def __call__(self, graph: Graph, settled: set[Node] | None = None) -> Graph:
+        after, fired = self.run(graph, settled=settled)
         if _recorded is not None:
             _recorded.update(rule for rule, _ in fired)
         return after
 
     def run(
-        self, graph: Graph, limit: int | None = None
+        self,
+        graph: Graph,
+        limit: int | None = None,
+        settled: set[Node] | None = None,
     ) -> tuple[Graph, list[tuple[Rule, Node]]]:
         """Return the rewritten graph, and which rule fired at which node.
 
@@ -118,11 +121,17 @@ class RulePass:
         limit : int, optional
             After that many rules fired no other does. The order is always the same,
             so this finds the rule that went wrong.
+        settled : set of Node, optional
+            Nodes at which no rule of this pass fires, left out and added to: nodes do
+            not change, so the next sweep need not look at them again.
         """
         table = self._tables[options().change_rounding]
         fired: list[tuple[Rule, Node]] = []
+        known: set[Node] = set() if settled is None else settled
 
         def apply(node: Node) -> Node | None:
+            if node in known:
+                return None
             rules = table.get(node.op)
             if rules is None:
                 rules = table[node.op] = self._rules_of(node.op)
@@ -138,6 +147,7 @@ class RulePass:
                 )
                 fired.append((rule, node))
                 return result
+            known.add(node)
             return None
 
         return graph.rewritten(apply), fired

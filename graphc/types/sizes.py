@@ -133,9 +133,20 @@ class Size:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Size) and self.terms == other.terms)
+        return self is other or (
+            isinstance(other, Size)
+            and self._hash == other._hash
+            and self.terms == other.terms
+        )
 
     def __add__(self, other: SizeLike) -> SizeLike:
+        if type(other) is int:  # by far the most frequent
+            if other == 0:
+                return self
+            terms = self.terms
+            if not terms[-1][0]:
+                other, terms = other + terms[-1][1], terms[:-1]
+            return Size((*terms, ((), other)) if other else terms)
         if not _is_size(other):
             return NotImplemented
         total = dict(self.terms)
@@ -146,6 +157,10 @@ class Size:
     __radd__ = __add__
 
     def __mul__(self, other: SizeLike) -> SizeLike:
+        if type(other) is int:
+            if other in (0, 1):
+                return self if other else 0
+            return Size(tuple([(m, c * other) for m, c in self.terms]))
         if not _is_size(other):
             return NotImplemented
         total: dict[Monomial, int] = {}
@@ -241,7 +256,8 @@ def _canonical(total: Mapping[Monomial, int]) -> SizeLike:
         return 0
     if len(kept) == 1 and not kept[0][0]:
         return kept[0][1]
-    kept.sort(key=lambda t: (-len(t[0]), [_order(a) for a in t[0]]))
+    if len(kept) > 1:
+        kept.sort(key=lambda t: (-len(t[0]), [_order(a) for a in t[0]]))
     return Size(tuple(kept))
 
 

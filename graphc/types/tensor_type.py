@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,10 @@ class TensorType(NamedTuple):
         return len(self.shape)
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}{shape_text(self.shape)}"
+        return f"{_dtype_name(self.dtype)}{shape_text(self.shape)}"
+
+
+_dtype_name = lru_cache(lambda dtype: dtype.name)  # NumPy makes it anew each time
 
 
 def shape_text(shape: Iterable[SizeLike]) -> str:

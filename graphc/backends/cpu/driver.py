@@ -1,8 +1,9 @@
 """Prints a program as one LLVM function that runs its steps.
 
 The function takes the address of the *frame*: 64-bit words with the number of
-threads a launch may use (0: the process's default), the code of an index error, the workspace, the addresses of inputs, outputs and constants, and
-the values of the symbolic dimensions. It computes sizes and addresses, and launches
+threads a launch may use (0: the process's default), the code of an index error, the
+workspace, the addresses of inputs, outputs and constants, and the values of the
+symbolic dimensions. It computes sizes and addresses, and launches
 kernels and products, so that a call costs no Python for each step.
 """
 
@@ -21,6 +22,10 @@ from graphc.schedule.product import ProductCall
 from graphc.schedule.program import Place, Program, aligned
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Dim, SizeLike
+
+
+LONGEST_CODE = 64
+"""Steps up to which a program becomes straight-line code."""
 
 
 class KernelCode(NamedTuple):
@@ -61,60 +66,92 @@ class Frame:
         return base + place.number
 
 
+class Operand(NamedTuple):
+    """A number of a step: a word of the frame plus an addend, or the addend alone."""
+
+    word: int | None
+    addend: Register
+
+
+class PrintedStep(NamedTuple):
+    """A step of a program: the function that starts it, and what that is given.
+
+    `start` takes what ``graphc_launch`` takes: threads, kernel, rows, chunks, words.
+    """
+
+    start: str
+    kernel: str | None
+    rows: Operand
+    chunks: Operand
+    arguments: Sequence[Operand]
+
+
 class DriverPrinter(SizePrinter):
-    """Prints one program. After construction, `text` and `name` hold the result."""
+    """Prints one program. After construction, `text` and `name` hold the result.
+
+    A short program becomes straight-line code. That of a long one would take LLVM
+    longer than all kernels, so its steps become a table, and a loop that reads it.
+    """
 
     def __init__(self, program: Program, kernels: Mapping[int, Launch], frame: Frame):
         super().__init__()
         self.program = program
         self.frame = frame
         self.slots: list[Register] | None = None
-        self.words = 1
-        self.used: set[str] = set()
         self.products: set[str] = set()
-        self.pipelines: list[str] = []
-        self.allocas: list[str] = []
-        self.block, self.first = "%arguments", 0
-        k = self.k
-        k.lines = self.frames[0].lines
+        self.functions: dict[str, str] = {}
+        self.kernels: set[str] = set()
+        self.k.lines = self.frames[0].lines
+        self.nothing = Operand(None, self.k.constant(0, I64))
+        steps = []
         for step in program.steps:
             if isinstance(step, KernelCall):
-                self._kernel(step, kernels[id(step.kernel)])
+                steps.append(self._kernel(step, kernels[id(step.kernel)]))
             elif isinstance(step, ProductCall):
-                self._product(step)
+                steps.append(self._product(step))
             else:
-                self._pipeline(step, kernels)
-        body = self._assemble()
+                steps.append(self._pipeline(step, kernels))
+        self.words = max((len(s.arguments) for s in steps), default=0) + 1
+        rest = ""
+        if len(steps) > LONGEST_CODE:
+            rest = self._table(steps)
+        else:
+            for printed in steps:
+                self._code(printed)
+        body = self._assemble(rest)
         self.name = f"graphc_{hashlib.sha256(body.encode()).hexdigest()[:20]}"
         self.text = body.replace("@DRIVER", f"@{self.name}")
 
-    def _assemble(self) -> str:
-        lines = self.frames[0].lines
-        signatures = {"graphc_launch": "void @graphc_launch(i64, ptr, i64, i64, ptr)"}
-        kernel = "void @{}(i64, i64, i64, ptr)"
+    def _assemble(self, rest: str) -> str:
         return "\n".join(
             [
                 "define void @DRIVER(ptr %frame) nounwind {",
                 "entry:",
                 f"  %arguments = alloca [{self.words} x i64], align 64",
-                *self.allocas,
                 f"  %error = getelementptr i64, ptr %frame, i64 {Frame.ERROR}",
-                *lines,
+                "  %error_word = ptrtoint ptr %error to i64",
+                *self.frames[0].lines,
                 "  ret void",
                 "}",
+                "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
                 *(
-                    f"declare {signatures.get(name) or kernel.format(name)}"
-                    for name in sorted(self.used)
+                    f"declare void @{name}(i64, i64, i64, ptr)"
+                    for name in sorted(self.kernels)
                 ),
                 *(
                     signature.format(letter)
                     for letter in sorted(self.products)
                     for signature in gemm.SIGNATURES
                 ),
-                *self.pipelines,
+                *(text.replace("@NAME", f"@{n}") for text, n in self.functions.items()),
+                rest,
                 self.module.text(),
             ]
         )
+
+    def _function(self, kind: str, text: str) -> str:
+        """Add a function, once for each text, and return its name."""
+        return self.functions.setdefault(text, f"{kind}{len(self.functions)}")
 
     # ---------------------------------------------------------------- words
 
@@ -130,123 +167,105 @@ class DriverPrinter(SizePrinter):
     def _number(self, size: SizeLike) -> Register:
         return self.size(size)[0]
 
-    def _address(self, memory: Memory, offset: SizeLike = 0) -> Register:
+    def _plain(self, size: SizeLike) -> Operand:
+        return Operand(None, self._number(size))
+
+    def _sum(self, a: Register, b: Register) -> Register:
+        if a.literal and b.literal:
+            return self.k.constant(int(a.text) + int(b.text), I64)
+        if "0" in (a.text, b.text):
+            return b if a.text == "0" else a
+        return self.k("add", a, b)
+
+    def _address(self, memory: Memory, offset: SizeLike = 0) -> Operand:
         key = memory if memory.node is None else memory.node
         place = self.program.places[key]
-        if place.kind == "workspace":
-            start = self._slot(place.number)
-        else:
-            start = self._word(self.frame.word(place))
         itemsize = memory.dtype.itemsize  # type: ignore[attr-defined]
         bytes_ = self._number(offset * itemsize)
-        return start if bytes_.text == "0" else self.k("add", start, bytes_)
+        if place.kind == "workspace":
+            return Operand(Frame.WORKSPACE, self._sum(self._slot(place.number), bytes_))
+        return Operand(self.frame.word(place), bytes_)
 
     def _slot(self, number: int) -> Register:
+        """Return where in the workspace a slot begins."""
         if self.slots is None:
             self.slots = []
-            start = self._word(Frame.WORKSPACE)
+            start = self.k.constant(0, I64)
             for size in self.program.slots:
                 self.slots.append(start)
-                start = self.k("add", start, self._number(aligned(size)))
+                start = self._sum(start, self._number(aligned(size)))
         return self.slots[number]
-
-    def _argument(self, number: int, value: str, kind: str = "i64") -> None:
-        if self.block == "%arguments":
-            self.words = max(self.words, number + 1)
-        name = self.k.fresh("s")
-        self.k.lines.append(
-            f"  {name} = getelementptr i64, ptr {self.block}, i64 {self.first + number}"
-        )
-        self.k.lines.append(f"  store {kind} {value}, ptr {name}")
 
     # ---------------------------------------------------------------- steps
 
-    def _kernel(self, call: KernelCall, launch: Launch) -> None:
-        self._kernel_arguments(call, launch)
-        rows = self._number(call.kernel.rows)
-        self._launch(launch.code.name, rows, self._number(call.chunks))
+    def _kernel(self, call: KernelCall, launch: Launch) -> PrintedStep:
+        self.kernels.add(launch.code.name)
+        rows, chunks = self._plain(call.kernel.rows), self._plain(call.chunks)
+        arguments = self._kernel_arguments(call, launch)
+        return PrintedStep("graphc_launch", launch.code.name, rows, chunks, arguments)
 
-    def _kernel_arguments(self, call: KernelCall, launch: Launch) -> int:
-        """Give a kernel its words, and return their number."""
+    def _kernel_arguments(self, call: KernelCall, launch: Launch) -> list[Operand]:
         code, starts, codes = launch
-        number = 0
-        for memory in call.memory:
-            start = starts.get(number, 0)
-            self._argument(number, self._address(memory, start).text)
-            number += 1
+        arguments = [
+            self._address(memory, starts.get(number, 0))
+            for number, memory in enumerate(call.memory)
+        ]
         for given in code.parameters:
-            value: SizeLike = (
-                codes[given] if isinstance(given, int) else sizes.of_atom(given)
+            arguments.append(
+                self._plain(
+                    codes[given] if isinstance(given, int) else sizes.of_atom(given)
+                )
             )
-            self._argument(number, self._number(value).text)
-            number += 1
-        self._argument(number, "%error", "ptr")
-        return number + 1
+        arguments.append(Operand(None, Register("%error_word", I64)))
+        return arguments
 
-    def _launch(self, kernel: str, rows: Register, chunks: Register) -> None:
-        self.used.add(kernel)
-        if chunks.text == "1":
-            self.k.lines.append(
-                f"  call void @{kernel}(i64 0, i64 {rows.text}, i64 0, ptr %arguments)"
-            )
-            return
-        self.used.add("graphc_launch")
-        self.k.lines.append(
-            f"  call void @graphc_launch(i64 {self._threads()}, ptr @{kernel}, "
-            f"i64 {rows.text}, i64 {chunks.text}, ptr %arguments)"
-        )
-
-    def _product(self, call: ProductCall) -> None:
-        self._product_arguments(call)
+    def _product(self, call: ProductCall) -> PrintedStep:
+        arguments = self._product_arguments(call)
         letter = gemm.letter(call.nodes[0].dtype)
-        self.k.lines.append(
-            f"  call void @graphc_product_{letter}(i64 {self._threads()}, ptr %arguments)"
+        start = self._function(
+            "product",
+            f"""
+define internal void @NAME{_STARTED} {{
+  call void @graphc_product_{letter}(i64 %threads, ptr %words)
+  ret void
+}}""",
         )
+        return PrintedStep(start, None, self.nothing, self.nothing, arguments)
 
-    def _product_arguments(self, call: ProductCall) -> int:
-        """Give a product its words, and return their number."""
+    def _product_arguments(self, call: ProductCall) -> list[Operand]:
         self.products.add(gemm.letter(call.nodes[0].dtype))
         left, right = call.left, call.right
         a, b, c, packed = call.memory
         strides = (left.rows, left.columns, right.rows, right.columns, call.n)
-        values = [
+        return [
             self._address(a, left.offset),
             self._address(b, right.offset),
             self._address(c),
-            *map(self._number, (call.m, call.n, call.k, *strides)),
+            *map(self._plain, (call.m, call.n, call.k, *strides)),
             self._address(packed),
-            *map(self._number, (call.room, len(call.axes))),
-            *(self._number(s) for axis in call.axes for s in axis),
+            *map(self._plain, (call.room, len(call.axes))),
+            *(self._plain(s) for axis in call.axes for s in axis),
         ]
-        for number, value in enumerate(values):
-            self._argument(number, value.text)
-        return len(values)
 
-    def _pipeline(self, call: PipelineCall, kernels: Mapping[int, Launch]) -> None:
-        """Print a function that runs rows lo to hi of all members, and launch it.
+    def _pipeline(
+        self, call: PipelineCall, kernels: Mapping[int, Launch]
+    ) -> PrintedStep:
+        """Print a function that runs rows lo to hi of all members, and one to start it.
 
         Its rows are blocks of the pipeline's. The words of all members lie one after
         another, after the number of rows. A kernel's come after its scale, a product's
         after those of its block.
         """
-        name = f"pipeline{len(self.pipelines)}"
-        self.block, self.first = f"%{name}_words", 0
-        self._argument(0, self._number(call.rows).text)
-        self.first = 1
-        body = []
+        arguments: list[Operand] = [self._plain(call.rows)]
+        body, before = [], []
         packed: set[int] = set()
         for number, member in enumerate(call.members):
             step = member.call
             at = f"%m{number}"
-            body.append(
-                f"  {at} = getelementptr i64, ptr %words, i64 {{}}".format(self.first)
-            )
+            here = f"  {at} = getelementptr i64, ptr %words, i64 {len(arguments)}"
+            body.append(here)
             if isinstance(step, KernelCall):
-                self._argument(0, self._number(member.scale).text)
-                self.first += 1
                 launch = kernels[id(step.kernel)]
-                self.first += self._kernel_arguments(step, launch)
-                self.used.add(launch.code.name)
                 # a kernel's rows are so many for each row, or one for some of them
                 if step.block == 1:
                     low, high = "%lo", "%hi"
@@ -257,6 +276,9 @@ class DriverPrinter(SizePrinter):
                         f"  {low} = udiv i64 %lo, {step.block}",
                         f"  {high} = udiv i64 {at}_u, {step.block}",
                     ]
+                arguments.append(self._plain(member.scale))
+                arguments += self._kernel_arguments(step, launch)
+                self.kernels.add(launch.code.name)
                 body += [
                     f"  {at}_s = load i64, ptr {at}",
                     f"  {at}_l = mul i64 {low}, {at}_s",
@@ -267,33 +289,26 @@ class DriverPrinter(SizePrinter):
                 ]
                 continue
             letter = gemm.letter(step.nodes[0].dtype)
-            here = self.k.fresh("s")
-            self.k.lines.append(
-                f"  {here} = getelementptr i64, ptr {self.block}, i64 {self.first}"
-            )
-            self.first += gemm.BLOCK_WORDS
-            words = self.k.fresh("s")
-            self.k.lines.append(
-                f"  {words} = getelementptr i64, ptr {self.block}, i64 {self.first}"
-            )
-            self.first += self._product_arguments(step)
-            self.k.lines.append(
-                f"  call void @graphc_prepare_{letter}(ptr {words}, ptr {here})"
-            )
+            arguments += [self.nothing] * gemm.BLOCK_WORDS
+            before += [
+                here,
+                f"  {at}_w = getelementptr i64, ptr %words, i64 {len(arguments)}",
+                f"  call void @graphc_prepare_{letter}(ptr {at}_w, ptr {at})",
+            ]
+            arguments += self._product_arguments(step)
             if id(step.memory[3]) not in packed:
                 packed.add(id(step.memory[3]))
-                self.k.lines.append(
-                    f"  call void @graphc_pack_{letter}"
-                    f"(i64 {self._threads()}, ptr {here})"
+                before.append(
+                    f"  call void @graphc_pack_{letter}(i64 %threads, ptr {at})"
                 )
             body.append(
                 f"  call void @graphc_rows_{letter}(i64 %lo, i64 %hi, ptr {at})"
             )
-        self.allocas.append(f"  {self.block} = alloca [{self.first} x i64], align 64")
-        self.pipelines.append(
+        rows = self._function(
+            "pipeline",
             "\n".join(
                 [
-                    f"define internal void @{name}"
+                    "define internal void @NAME"
                     "(i64 %first, i64 %last, i64 %chunk, ptr %words) nounwind {",
                     "  %r = load i64, ptr %words",
                     f"  %lo = mul i64 %first, {call.block}",
@@ -304,15 +319,163 @@ class DriverPrinter(SizePrinter):
                     "  ret void",
                     "}",
                 ]
-            )
+            ),
         )
-        chunks = self._number(call.chunks).text
-        self.used.add("graphc_launch")
-        self.k.lines.append(
-            f"  call void @graphc_launch(i64 {self._threads()}, ptr @{name}, "
-            f"i64 {chunks}, i64 {chunks}, ptr {self.block})"
+        start = self._function(
+            "start",
+            "\n".join(
+                [
+                    f"define internal void @NAME{_STARTED} {{",
+                    *before,
+                    f"  call void @graphc_launch(i64 %threads, ptr @{rows}, i64 %rows, "
+                    "i64 %chunks, ptr %words)",
+                    "  ret void",
+                    "}",
+                ]
+            ),
         )
-        self.block, self.first = "%arguments", 0
+        chunks = self._plain(call.chunks)
+        return PrintedStep(start, None, chunks, chunks, arguments)
 
-    def _threads(self) -> str:
-        return self._word(Frame.THREADS).text
+    # ----------------------------------------------------------------- code
+
+    def _value(self, operand: Operand) -> Register:
+        if operand.word is None:
+            return operand.addend
+        return self._sum(self._word(operand.word), operand.addend)
+
+    def _code(self, step: PrintedStep) -> None:
+        """Print one step as straight-line code."""
+        lines = self.k.lines
+        for number, argument in enumerate(step.arguments):
+            value = self._value(argument)
+            name = self.k.fresh("s")
+            lines += [
+                f"  {name} = getelementptr i64, ptr %arguments, i64 {number}",
+                f"  store i64 {value.text}, ptr {name}",
+            ]
+        rows, chunks = self._value(step.rows), self._value(step.chunks)
+        if step.kernel is not None and chunks.text == "1":
+            lines.append(
+                f"  call void @{step.kernel}(i64 0, i64 {rows.text}, i64 0, "
+                "ptr %arguments)"
+            )
+            return
+        kernel = "null" if step.kernel is None else f"@{step.kernel}"
+        lines.append(
+            f"  call void @{step.start}(i64 {self._word(Frame.THREADS).text}, "
+            f"ptr {kernel}, i64 {rows.text}, i64 {chunks.text}, ptr %arguments)"
+        )
+
+    # ---------------------------------------------------------------- table
+
+    def _table(self, steps: Sequence[PrintedStep]) -> str:
+        """Print steps as a table of numbers, and return it with the loop over it.
+
+        What is computed is put into words behind the frame's first. A number is then
+        a word and an addend; each step is what starts it, its kernel, the count of
+        its arguments, rows, chunks, and the arguments.
+        """
+        words: dict[str, int] = {}
+        functions: dict[str, int] = {"null": 0}
+        table: list[int] = []
+
+        def word(register: Register) -> int:
+            return words.setdefault(register.text, self.frame.words + len(words))
+
+        def function(name: str | None) -> int:
+            text = "null" if name is None else f"@{name}"
+            return functions.setdefault(text, len(functions))
+
+        zero = word(self.k.constant(0, I64))
+        for step in steps:
+            table += (function(step.start), function(step.kernel), len(step.arguments))
+            for operand in (step.rows, step.chunks, *step.arguments):
+                if operand.addend.literal:
+                    place = zero if operand.word is None else operand.word
+                    table += (place, int(operand.addend.text))
+                else:
+                    table += (word(self._value(operand)), 0)
+        for text, number in words.items():
+            at = self.k.fresh("s")
+            self.k.lines += [
+                f"  {at} = getelementptr i64, ptr %frame, i64 {number}",
+                f"  store i64 {text}, ptr {at}",
+            ]
+        self.k.lines.append("  call void @steps(ptr %frame, ptr %arguments)")
+        self.frame.words += len(words)
+        return _LOOP.format(
+            threads=Frame.THREADS,
+            length=len(table),
+            table=", ".join([f"i64 {number}" for number in table]),
+            count=len(functions),
+            functions=", ".join(f"ptr {name}" for name in functions),
+        )
+
+
+_STARTED = (
+    "(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %words) nounwind"
+)
+
+_LOOP = """
+@table = internal constant [{length} x i64] [{table}]
+@functions = internal constant [{count} x ptr] [{functions}]
+
+define internal i64 @number(ptr %frame, ptr %at) nounwind {{
+  %word = load i64, ptr %at
+  %from = getelementptr i64, ptr %frame, i64 %word
+  %base = load i64, ptr %from
+  %addend_at = getelementptr i64, ptr %at, i64 1
+  %addend = load i64, ptr %addend_at
+  %sum = add i64 %base, %addend
+  ret i64 %sum
+}}
+
+define internal ptr @function(ptr %at) nounwind {{
+  %which = load i64, ptr %at
+  %from = getelementptr ptr, ptr @functions, i64 %which
+  %function = load ptr, ptr %from
+  ret ptr %function
+}}
+
+define internal void @steps(ptr %frame, ptr %arguments) nounwind {{
+entry:
+  %threads_at = getelementptr i64, ptr %frame, i64 {threads}
+  %threads = load i64, ptr %threads_at
+  %end = getelementptr i64, ptr @table, i64 {length}
+  br label %head
+head:
+  %step = phi ptr [ @table, %entry ], [ %at, %launch ]
+  %more = icmp ult ptr %step, %end
+  br i1 %more, label %begin, label %done
+begin:
+  %start = call ptr @function(ptr %step)
+  %kernel_at = getelementptr i64, ptr %step, i64 1
+  %kernel = call ptr @function(ptr %kernel_at)
+  %count_at = getelementptr i64, ptr %step, i64 2
+  %count = load i64, ptr %count_at
+  %rows_at = getelementptr i64, ptr %step, i64 3
+  %rows = call i64 @number(ptr %frame, ptr %rows_at)
+  %chunks_at = getelementptr i64, ptr %step, i64 5
+  %chunks = call i64 @number(ptr %frame, ptr %chunks_at)
+  %first = getelementptr i64, ptr %step, i64 7
+  br label %argument
+argument:
+  %i = phi i64 [ 0, %begin ], [ %i_next, %put ]
+  %at = phi ptr [ %first, %begin ], [ %at_next, %put ]
+  %left = icmp slt i64 %i, %count
+  br i1 %left, label %put, label %launch
+put:
+  %value = call i64 @number(ptr %frame, ptr %at)
+  %to = getelementptr i64, ptr %arguments, i64 %i
+  store i64 %value, ptr %to
+  %i_next = add i64 %i, 1
+  %at_next = getelementptr i64, ptr %at, i64 2
+  br label %argument
+launch:
+  call void %start(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %arguments)
+  br label %head
+done:
+  ret void
+}}
+"""

@@ -259,6 +259,7 @@ class EntryPrinter(SizePrinter):
         """Make the output arrays; on failure those made so far are dropped."""
         empty = self._cell(EMPTY)
         self.made: list[str] = []
+        failed = ""
         for number, node in enumerate(outputs):
             for axis, size in enumerate(node.shape):
                 at = self._emit(f"getelementptr i64, ptr %shape, i64 {axis}")
@@ -274,8 +275,15 @@ class EntryPrinter(SizePrinter):
                 f"  br i1 {good}, label %{n}_made, label %{n}_failed",
                 f"{n}_failed:",
             ]
-            self.lines += [f"  call void @Py_DecRef(ptr {m})" for m in self.made]
-            self.lines += ["  ret ptr null", f"{n}_made:"]
+            if self.made:  # drop the one before, and so on
+                self.lines += [
+                    f"  call void @Py_DecRef(ptr {self.made[-1]})",
+                    f"  br label %{failed}_failed",
+                ]
+            else:
+                self.lines.append("  ret ptr null")
+            self.lines.append(f"{n}_made:")
+            failed = n
             self.made.append(array)
             self._word(self.frame.outputs + number, self._field(array, DATA, "i64"))
 

@@ -49,7 +49,7 @@ def _launch(kernel: Kernel) -> Launch:
     code = _codes.get(canonical.key)
     if code is None:
         printer = KernelPrinter(kernel, canonical)
-        _ensure_loaded(printer.name, printer.text)
+        _ensure_loaded(printer.name, printer.text, printer.kind)
         code = KernelCode(printer.name, tuple(printer.parameters))
         if len(_codes) >= _MOST_CODES:
             _codes.clear()

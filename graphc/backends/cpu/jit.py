@@ -23,6 +23,7 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any
 
+_PASSES = ("loops", "vectors")
 LEVEL = 2
 """How far kernels are optimized. At level 3 LLVM unrolls short loops of twice as many
 rounds: it takes up to fifty times longer, and what it makes has been slower."""
@@ -83,7 +84,9 @@ def compile_module(text: str, kind: str = "loops") -> bytes:
         "loops" are vectorized and optimized at `LEVEL` for the CPU graphc runs on;
         "vectors" is code that is written in vectors and only optimized; "once" is for
         code that runs once in a call, such as drivers, and is translated as it stands,
-        in a tenth of the time.
+        in a tenth of the time; "straight" is for long code without loops: passes find
+        nothing there that is worth their time, so only instructions and registers are
+        chosen with care.
     """
     with guarded():
         # whose modules are disposed of before the lock is free
@@ -91,19 +94,19 @@ def compile_module(text: str, kind: str = "loops") -> bytes:
 
 
 def _compiled(text: str, kind: str) -> bytes:
-    return target_machine(kind == "once").emit_object(optimized(text, kind))
+    return target_machine(kind).emit_object(optimized(text, kind))
 
 
 def optimized(text: str, kind: str = "loops") -> Any:
     """Return an LLVM module as the passes of its kind leave it."""
     import llvmlite.binding as llvm
 
-    target = target_machine(kind == "once")
+    target = target_machine(kind)
     module = llvm.parse_assembly(text)
     module.triple = target.triple
     module.data_layout = str(target.target_data)
     module.verify()
-    tuning = llvm.create_pipeline_tuning_options(0 if kind == "once" else LEVEL)
+    tuning = llvm.create_pipeline_tuning_options(LEVEL if kind in _PASSES else 0)
     tuning.loop_vectorization = kind == "loops"
     tuning.slp_vectorization = False
     tuning.loop_unrolling = kind == "loops"
@@ -113,7 +116,7 @@ def optimized(text: str, kind: str = "loops") -> Any:
 
 
 @lru_cache
-def target_machine(quick: bool = False) -> Any:
+def target_machine(kind: str = "loops") -> Any:
     """Return numba's target machine: this CPU with all it has, static relocation."""
     import llvmlite.binding as llvm
 
@@ -122,7 +125,7 @@ def target_machine(quick: bool = False) -> Any:
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
-        opt=0 if quick else 3,
+        opt={"once": 0, "straight": 1}.get(kind, 3),
         reloc="static" if target.name.startswith("x86") else "default",
         codemodel="jitdefault",
         jit=True,

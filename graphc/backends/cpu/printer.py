@@ -44,17 +44,21 @@ from graphc.types.sizes import Atom, SizeLike
 
 I64 = np.dtype(np.int64)
 _UNSIGNED = {"floordiv": "udiv", "mod": "urem"}
+_BLOCK = 200
+"""Lines of a block of straight-line code: LLVM takes longer by the square of them."""
+
 _REASSOCIATED = {"add": "add_reassoc", "mul": "mul_reassoc"}
 
 
 class _Frame:
     """The block being filled of one loop, and what was computed in it."""
 
-    __slots__ = ("lines", "block", "memo")
+    __slots__ = ("lines", "block", "begun", "memo")
 
     def __init__(self, block: str):
         self.lines: list[str] = []
         self.block = block
+        self.begun = 0  # the line after which the block began
         self.memo: dict[str, Register] = {}
 
 
@@ -161,6 +165,8 @@ class KernelPrinter(SizePrinter):
     parameters : list of Atom or int
         What the code is given: dimensions, and for an integer the error code of the
         index of that number.
+    kind : str
+        How its code is to be compiled; see `jit.compile_module`.
     """
 
     def __init__(self, kernel: Kernel, canonical: Canonical):
@@ -173,6 +179,9 @@ class KernelPrinter(SizePrinter):
         self.parameters: list[Atom | int] = []
         self.row_frame = 1
         self.reports = False
+        self.straight = not self.module.loops
+        self.cuts = 0
+        self.kind = "straight" if self.straight else "loops"
         body = self._print()
         digest = hashlib.sha256(body.encode()).hexdigest()[:20]
         self.name = f"graphc_{digest}"
@@ -203,19 +212,28 @@ class KernelPrinter(SizePrinter):
                 "  store i64 0, ptr %error_cell",
             ]
         frame.lines.append("  ret void")
-        buffers = [f"ptr noalias %b{b.number}" for b in kernel.buffers]
-        words = [f"i64 %p{i}" for i in range(len(self.parameters))]
-        head = ", ".join(
-            ["i64 %lo", "i64 %hi", "i64 %chunk", *buffers, *words, "ptr %error"]
-        )
+        if self.cuts:
+            self.entry.append("  %never = icmp slt i64 %hi, 0")
+            frame.lines += ["stop:", "  ret void"]
+        lines = ["entry:", *self.entry, *frame.lines, "}"]
+        head = "i64 %lo, i64 %hi, i64 %chunk"
+        if self.straight:
+            words = self._words(range(len(kernel.buffers), self._count()))
+            lines[1:1] = [line for _, load in words for line in load]
+            function = [f"define void @KERNEL({head}, ptr %arguments) nounwind {{"]
+            return "\n".join([*function, *lines, self.module.text()])
+        words = self._words(range(self._count()))
+        parameters = [name.replace("ptr %b", "ptr noalias %b") for name, _ in words]
         return "\n".join(
             [
-                f"define internal void @KERNEL_body({head}) noinline nounwind {{",
-                "entry:",
-                *self.entry,
-                *frame.lines,
+                f"define internal void @KERNEL_body({', '.join([head, *parameters])}) "
+                "noinline nounwind {",
+                *lines,
+                f"define void @KERNEL({head}, ptr %arguments) nounwind {{",
+                *(line for _, load in words for line in load),
+                f"  call void @KERNEL_body({', '.join([head, *(n for n, _ in words)])})",
+                "  ret void",
                 "}",
-                *self._wrapper(),
                 self.module.text(),
             ]
         )
@@ -230,19 +248,23 @@ class KernelPrinter(SizePrinter):
             first = k("max", k("sub", low, start), k.zero(low))
             return first.text, k("min", k("sub", high, start), extent).text
 
-    def _wrapper(self) -> Iterator[str]:
-        yield "define void @KERNEL(i64 %lo, i64 %hi, i64 %chunk, ptr %arguments) nounwind {"
-        call = ["i64 %lo", "i64 %hi", "i64 %chunk"]
-        count = len(self.kernel.buffers)
-        for i in range(count + len(self.parameters) + 1):
-            yield f"  %a{i} = getelementptr i64, ptr %arguments, i64 {i}"
-            pointer = i < count or i == count + len(self.parameters)
-            kind = "ptr" if pointer else "i64"
-            yield f"  %w{i} = load {kind}, ptr %a{i}"
-            call.append(f"{kind} %w{i}")
-        yield f"  call void @KERNEL_body({', '.join(call)})"
-        yield "  ret void"
-        yield "}"
+    def _count(self) -> int:
+        return len(self.kernel.buffers) + len(self.parameters) + 1
+
+    def _words(self, numbers: Sequence[int]) -> list[tuple[str, list[str]]]:
+        """Return type and name of argument words, and the lines that load them."""
+        buffers = len(self.kernel.buffers)
+        out = []
+        for number in numbers:
+            kind, name = "i64", f"%p{number - buffers}"
+            if number < buffers:
+                kind, name = "ptr", f"%b{number}"
+            elif number == self._count() - 1:
+                kind, name = "ptr", "%error"
+            at = f"  %a{number} = getelementptr i64, ptr %arguments, i64 {number}"
+            load = f"  {name} = load {kind}, ptr %a{number}"
+            out.append((f"{kind} {name}", [at, load]))
+        return out
 
     def _statements(self, body: Sequence[Statement]) -> None:
         for s in body:
@@ -323,12 +345,19 @@ class KernelPrinter(SizePrinter):
                 before = self.k.load(address, s.buffer.dtype)
                 value = self._combine(s.instruction, before, value)
             self.k.store(value, address)
+        if self.straight:
+            self._cut(self.frames[depth])
 
     def _address(self, buffer: Buffer, offset: SizeLike, depth: int) -> str:
         place, _ = self.size(self.canonical.offset(buffer, offset))
         with self.at(depth):
             kind = memory_type(buffer.dtype)
-            text = f"getelementptr inbounds {kind}, ptr %b{buffer.number}"
+            base = f"%b{buffer.number}"
+            if self.straight:  # where it is needed: there may be hundreds
+                word = f"getelementptr i64, ptr %arguments, i64 {buffer.number}"
+                at = self.k.pure(word, I64).text
+                base = self.k.pure(f"load ptr, ptr {at}", I64).text
+            text = f"getelementptr inbounds {kind}, ptr {base}"
             return self.k.pure(f"{text}, i64 {place.text}", I64).text
 
     # --------------------------------------------------------------- values
@@ -346,8 +375,20 @@ class KernelPrinter(SizePrinter):
                 stack.extend(waiting)
                 continue
             stack.pop()
-            self.values[id(top)] = self._make(top)
+            self.values[id(top)] = made = self._make(top)
+            if self.straight:
+                self._cut(self.frames[made[1]])
         return self.values[id(value)][0]
+
+    def _cut(self, frame: _Frame) -> None:
+        """Begin another block if there are many lines: a jump never taken, for LLVM joins others."""
+        if len(frame.lines) - frame.begun < _BLOCK:
+            return
+        self.cuts += 1
+        label = f"cut{self.cuts}"
+        frame.lines += [f"  br i1 %never, label %stop, label %{label}", f"{label}:"]
+        frame.block = f"%{label}"
+        frame.begun = len(frame.lines)
 
     def _needed(self, value: Value) -> Sequence[Value]:
         if isinstance(value, Instruction):

@@ -278,10 +278,10 @@ class LlvmScalars:
         if method is None:
             return self._function(name, operands)
         rest = operands[1:] if name == "select" else operands
-        internal_assert(
-            all(o.dtype == rest[0].dtype for o in rest),
-            f"instruction {name} got operands of dtypes {[o.dtype.name for o in rest]}",
-        )
+        dtype = rest[0].dtype
+        if any(o.dtype is not dtype and o.dtype != dtype for o in rest):
+            names = [o.dtype.name for o in rest]
+            internal_assert(False, f"instruction {name} got operands of dtypes {names}")
         return method(self, name, *operands)
 
     def _function(self, name: str, operands: Sequence[Value]) -> Value:

@@ -125,7 +125,7 @@ def define(module: Any, name: str, dtypes: Sequence[np.dtype]) -> str:
     Returns
     -------
     str
-        The name of the LLVM function, which is to be inlined.
+        The name of the LLVM function, which is inlined where there are loops.
     """
     from graphc.backends.cpu.scalars import LlvmScalars, Value, llvm_type
 
@@ -144,7 +144,8 @@ def define(module: Any, name: str, dtypes: Sequence[np.dtype]) -> str:
         parameters = ", ".join(f"{kind} {o.text}" for o in operands)
         module.definitions[symbol] = "\n".join(
             [
-                f"define internal {kind} @{symbol}({parameters}) alwaysinline nounwind "
+                f"define internal {kind} @{symbol}({parameters}) "
+                f"{'alwaysinline' if module.loops else 'noinline'} nounwind "
                 "willreturn memory(none) {",
                 *k.lines,
                 f"  ret {kind} {result.value.text}",
