@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import re
 import sys
 
 import numpy as np
@@ -146,7 +147,9 @@ def test_a_long_scalar_expression_with_its_gradient():
     outputs = [t, *cg.grad(t, [a, b])]
     f = cg.compile([a, b], outputs)
     kernels = f._executable.kernel_texts().values()
-    assert all("alwaysinline" not in text for text in kernels)
+    assert not any(
+        re.search(r"graphc\.(sin|cos|exp)\.\w+\(.*alwaysinline", t) for t in kernels
+    )
     assert max(_longest_block(text) for text in kernels) < 450
     wanted = cg.evaluate(outputs, {a: 0.3, b: 0.4})
     for got, w in zip(f(0.3, 0.4), wanted):

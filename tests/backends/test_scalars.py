@@ -3,7 +3,6 @@
 import ctypes
 import re
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 

@@ -23,7 +23,6 @@ from graphc.schedule.program import Place, Program, aligned
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Dim, SizeLike
 
-
 LONGEST_CODE = 64
 """Steps up to which a program becomes straight-line code."""
 
@@ -413,9 +412,7 @@ define internal void @NAME{_STARTED} {{
         )
 
 
-_STARTED = (
-    "(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %words) nounwind"
-)
+_STARTED = "(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %words) nounwind"
 
 _LOOP = """
 @table = internal constant [{length} x i64] [{table}]
