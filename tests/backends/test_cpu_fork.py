@@ -50,15 +50,12 @@ BUSY = """
     import os, signal, sys, threading
     import numpy as np
     import graphc as cg
-    from graphc.backends.cpu import blas
     from graphc.backends.cpu.pool import pool
 
     x = cg.tensor("x", ("n", "m"))
     f = cg.compile([x], [cg.exp(x).sum(axis=0), x @ x.T], threads=2)
     a = np.random.default_rng(0).normal(size=(400, 100))
     before = [r.tobytes() for r in f(a)]
-    get_threads = blas.scipy_blas().get_num_threads
-    asleep = get_threads()
     stop = False
 
     def calling():
@@ -82,7 +79,6 @@ BUSY = """
             ok = [r.tobytes() for r in f(a)] == before and pool().workers == 1
             g = cg.compile([x], cg.log(1.0 + x * x + number).sum(axis=1))
             ok = ok and np.allclose(g(a), np.log(1 + a * a + number).sum(1))
-            ok = ok and get_threads() == asleep
             os._exit(0 if ok else 3)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status:

@@ -90,9 +90,7 @@ def namespace(peer: str) -> Any:
         import casadi
 
         return SimpleNamespace(
-            **{
-                n: getattr(casadi, n) for n in _FUNCTIONS if n not in ("abs", "maximum")
-            },
+            **{n: getattr(casadi, n) for n in ("sin", "exp", "log", "tanh", "sqrt")},
             abs=casadi.fabs,
             maximum=casadi.fmax,
             sum=lambda x, axis: casadi.sum1(x),
