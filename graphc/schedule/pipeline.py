@@ -148,8 +148,9 @@ def pipelined(
 
     maker: dict[Key, _Unit] = {}
     readers: dict[Key, set[_Unit]] = {}
-    for step in steps:
-        reads, writes = _reads(step), _writes(step)
+    for old in steps:
+        step: Step = replaced.get(id(old), old)  # type: ignore[arg-type]
+        reads = _reads(step)
         makers = {id(u): u for u in (maker.get(k) for k in reads) if u is not None}
         ordered = sorted(makers.values(), key=lambda u: -u.order)
         unit = _joined(step, ordered, fitted, replaced)
@@ -160,7 +161,7 @@ def pipelined(
             units.append(unit)
         for k in reads:
             readers.setdefault(k, set()).add(unit)
-        for k in writes:
+        for k in (*_writes(step), *_writes(unit.members[-1].call)):
             maker[k] = unit
     kept = set(outputs)
     for unit in units:
@@ -454,8 +455,10 @@ def _is_fixed(atom: Atom) -> bool:
 
 def _finished(unit: _Unit, replaced: Replaced) -> Step | PipelineCall:
     """Return the step of a unit."""
+    for member in unit.members:
+        member.call = replaced.get(id(member.call), member.call)
     if len(unit.members) == 1:
-        return replaced.get(id(unit.members[0].call), unit.members[0].call)
+        return unit.members[0].call
     assert unit.rows is not None
     _share_packing(unit.members)
     _share_rows(unit)

@@ -121,6 +121,14 @@ def test_gathers_within_a_row_stay():
         f(*arrays)
 
 
+def test_partial_results_as_many_as_columns_are_combined_after():
+    x, w, v = cg.tensor("x", (32, 24)), cg.tensor("w", (24, 32)), cg.tensor("v", (32, 9))
+    b = cg.tensor("b", (32,))
+    y = cg.sum(cg.maximum(x @ w + b, 0.0) @ v * v.sum())
+    checked([x, w, v, b], [cg.grad(y, b)], values([x, w, v, b]))
+    checked([x, w, v, b], [y, *cg.grad(y, [w, b])], values([x, w, v, b]))
+
+
 def test_few_rows_are_shared_by_columns():
     x, w = cg.tensor("x", (8, 200)), cg.tensor("w", (200, 300))
     assert not pipelines(checked([x, w], [cg.tanh(x @ w)], values([x, w])))
