@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from graphc.graph.node import Node
-from graphc.schedule.evaluate import KernelCall
+from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.fusion import Fusion, Reason
 from graphc.schedule.merge import MOST_ARRAYS
+from graphc.schedule.pipeline import PipelineCall, key_of
+from graphc.schedule.product import ProductCall
 from graphc.schedule.program import Program
 from graphc.types.tensor_type import shape_text
 
 
 class KernelPart(NamedTuple):
-    """One step of a program.
+    """One kernel or product of a program.
 
     Attributes
     ----------
     number : int
-        Its place in the order of steps.
+        Its place in the order of these.
+    step : int
+        The step it belongs to: those of one pipeline run together, by blocks of rows.
     label : str
         What it computes.
     nodes : tuple of Node
         The nodes it computes, arguments first.
     stores : tuple of Node
-        Those it leaves in memory.
+        Those it leaves in memory, but for what stays within a pipeline.
     """
 
     number: int
+    step: int
     label: str
     nodes: tuple[Node, ...]
     stores: tuple[Node, ...]
@@ -69,8 +75,10 @@ class Explanation(NamedTuple):
         if not self.kernels:
             return "There are no kernels."
         lines = []
+        steps = Counter(part.step for part in self.kernels)
         for part in self.kernels:
-            lines.append(f"kernel {part.number}: {part.label}")
+            joined = f" (of pipeline {part.step})" if steps[part.step] > 1 else ""
+            lines.append(f"kernel {part.number}: {part.label}{joined}")
             for b in self.boundaries:
                 if b.user == part.number:
                     lines.append(
@@ -101,19 +109,27 @@ class PairExplanation(NamedTuple):
 
 def explain(program: Program) -> Explanation:
     """Return what the kernels of a program fuse, and why they are apart."""
-    parts = tuple(_parts(program))
-    writers = {n: p.number for p in parts for n in p.stores}
+    calls = list(_calls(program))
+    parts = tuple(_part(n, step, call) for n, (step, call) in enumerate(calls))
+    writers = {
+        key_of(m): part for part, (_, call) in zip(parts, calls) for m in _written(call)
+    }
     boundaries = []
-    for part in parts:
+    for part, (_, call) in zip(parts, calls):
         inside = set(part.nodes)
-        for memory in program.steps[part.number].memory:
+        for memory in call.memory:
+            writer = writers.get(key_of(memory))
+            if writer is None or writer is part:
+                continue
             source = memory.node
-            writer = None if source is None else writers.get(source)
-            if source is None or writer is None or writer == part.number:
+            if source is None:
+                source = _handed_on(program.fusion, writer, inside)
+            if source is None:
                 continue
             reader = _reader(program.fusion, source, inside)
-            reason = _reason(program.fusion, source, reader, inside)
-            boundaries.append(Boundary(source, reader, writer, part.number, reason))
+            reason = _reason(program.fusion, source, reader)
+            numbers = writer.number, part.number
+            boundaries.append(Boundary(source, reader, *numbers, reason))
     return Explanation(parts, tuple(boundaries))
 
 
@@ -139,18 +155,34 @@ def explain_pair(program: Program, a: Node, b: Node) -> PairExplanation:
     return PairExplanation(False, both, _unrelated(program.fusion, a, b))
 
 
-def _parts(program: Program) -> Iterator[KernelPart]:
+def _calls(program: Program) -> Iterator[tuple[int, KernelCall | ProductCall]]:
     for number, step in enumerate(program.steps):
-        if isinstance(step, KernelCall):
-            label = step.kernel.label
-            written = {b.number for b in step.kernel.buffers if b.written}
-            memory = [m for i, m in enumerate(step.memory) if i in written]
-        else:
-            label = step.label
-            computed = set(step.nodes)
-            memory = [m for m in step.memory if m.node in computed]
-        stores = tuple(m.node for m in memory if m.node is not None)
-        yield KernelPart(number, label, tuple(step.nodes), stores)
+        members = (
+            [m.call for m in step.members] if isinstance(step, PipelineCall) else [step]
+        )
+        for call in members:
+            yield number, call
+
+
+def _part(number: int, step: int, call: KernelCall | ProductCall) -> KernelPart:
+    label = call.kernel.label if isinstance(call, KernelCall) else call.label
+    stores = tuple(m.node for m in _written(call) if m.node is not None)
+    return KernelPart(number, step, label, tuple(call.nodes), stores)
+
+
+def _written(call: KernelCall | ProductCall) -> list[Memory]:
+    if isinstance(call, ProductCall):
+        return [call.memory[2]]
+    pairs = zip(call.kernel.buffers, call.memory)
+    return [m for b, m in pairs if b.written]
+
+
+def _handed_on(fusion: Fusion, writer: KernelPart, inside: set[Node]) -> Node | None:
+    """Return what one kernel of a pipeline leaves for another in memory of a block."""
+    for node in writer.nodes:
+        if any(user in inside for user in fusion.users.get(node, ())):
+            return node
+    return None
 
 
 def _reader(fusion: Fusion, source: Node, inside: set[Node]) -> Node:
@@ -161,7 +193,7 @@ def _reader(fusion: Fusion, source: Node, inside: set[Node]) -> Node:
     return source  # read through movement, by a product
 
 
-def _reason(fusion: Fusion, source: Node, reader: Node, inside: set[Node]) -> str:
+def _reason(fusion: Fusion, source: Node, reader: Node) -> str:
     """Return why a kernel reads a value instead of computing it."""
     found = fusion.reasons.get((source, reader))
     if found is not None:
