@@ -145,4 +145,34 @@ def row_major(index: Index, shape: Sequence[SizeLike]) -> SizeLike:
     flat: SizeLike = 0
     for i, s in zip(index, shape):
         flat = flat * s + i
-    return flat
+    return recombined(flat)
+
+
+def recombined(s: SizeLike) -> SizeLike:
+    """Put quotients and remainders back together: ``k * (a // k) + a % k == a``.
+
+    A reshape divides a flat index, and the offset of what it reshapes multiplies the
+    parts again.
+    """
+    found = not isinstance(s, int)
+    while found and not isinstance(s, int):
+        found = False
+        terms = dict(s.terms)
+        for monomial, c in s.terms:
+            for position, atom in enumerate(monomial):
+                if not isinstance(atom, sizes.Function) or atom.name != "%":
+                    continue
+                others: SizeLike = c
+                for other in (*monomial[:position], *monomial[position + 1 :]):
+                    others = others * sizes.of_atom(other)
+                parts = sizes.floordiv(atom.left, atom.right) * atom.right * others
+                if isinstance(parts, int) or any(
+                    terms.get(m) != d for m, d in parts.terms
+                ):
+                    continue
+                s = s - parts - others * sizes.of_atom(atom) + others * atom.left
+                found = True
+                break
+            if found:
+                break
+    return s

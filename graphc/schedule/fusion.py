@@ -28,7 +28,7 @@ from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
 from graphc.schedule.merge import merged
-from graphc.schedule.views import operand_views
+from graphc.schedule.views import pieces
 from graphc.types import sizes
 from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
@@ -434,8 +434,7 @@ def opaque_operands(node: Node, info: dict[Node, Info]) -> list[Node]:
     A product reads strided views in place; other kernels compute what is constant.
     """
     if isinstance(node.op, Contraction):
-        views = operand_views(node, info)
-        return [a if v is None else v.source for a, v in zip(node.args, views)]
+        return [view.source for piece in pieces(node, info) for view in piece]
     return [a for a in node.args if info[a].kind != "immediate"]
 
 

@@ -4,26 +4,31 @@ Many vectors times one matrix are one product of matrices. What remains of produ
 with a vector is a reduction and fuses with what surrounds it, and so are small
 products, and those of integers or booleans; one with an inner size of 1 is a
 multiplication. Tiles of products know one stride for all batch axes, so an operand that
-is stretched along some of them only is broadcast first.
+is stretched along some of them only is broadcast first. A sum of products is one
+product of concatenated operands.
 """
 
 from __future__ import annotations
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.ops.arithmetic import multiply
+from graphc.ops.arithmetic import add, multiply
 from graphc.ops.contract import MatMul, matrix_transpose
 from graphc.ops.move import broadcast_to, permute, reshape, transpose_
 from graphc.ops.reduce import any_, sum_
+from graphc.ops.slicing import concatenate
 from graphc.types import sizes
+
+LONGEST_PIECE = 512
+"""Steps of k up to which adding products up counts against the products."""
 
 SMALL = 8
 """Up to this many rows, columns and terms a product is loops in its kernel."""
 
 
 def legalize(graph: Graph) -> Graph:
-    """Return the graph with products that are no matrix products taken apart."""
-    return graph.rewritten(_product)
+    """Return the graph with products in the form their kernels take."""
+    return _with_joined_products(graph.rewritten(_product))
 
 
 def _product(node: Node) -> Node | None:
@@ -101,3 +106,78 @@ def _whole_batch(x: Node, batch: tuple) -> Node:
     if own == batch or all(s == 1 for s in own):
         return x
     return broadcast_to(x, (*batch, *x.shape[-2:]))
+
+
+# ------------------------------------------------------------- sums of products
+
+
+def _with_joined_products(graph: Graph) -> Graph:
+    """Write sums of products as one: ``A @ C + B @ D = [A, B] @ [[C], [D]]``.
+
+    Its kernel adds up in place, and reads the parts where they lie. So are the weights'
+    gradients added up that an unrolled recurrence makes, one product for each step.
+    """
+    users = graph.users()
+    kept = set(graph.outputs)
+    joined: dict[Node, Node] = {}
+    inside: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op is not add or node in inside:
+            continue
+        terms, sums = _terms(node, users, kept)
+        inside |= sums
+        alike: dict[tuple, list[Node]] = {}
+        others: list[Node] = []
+        for term in terms:
+            if _is_short_product(term) and term.shape == node.shape:
+                alone = len(users[term]) == 1 and term not in kept
+                alike.setdefault(_form(term) if alone else (term,), []).append(term)
+            else:
+                others.append(term)
+        if all(len(group) == 1 for group in alike.values()):
+            continue
+        parts = [_joined(group) for group in alike.values()]
+        total = parts[0]
+        for part in (*parts[1:], *others):
+            total = add(total, part)
+        joined[node] = total
+    return graph.rewritten(joined.get) if joined else graph
+
+
+def _terms(
+    root: Node, users: dict[Node, list[Node]], kept: set[Node]
+) -> tuple[list[Node], set[Node]]:
+    """Return what a tree of sums adds up, from left to right, and the sums in it."""
+    terms: list[Node] = []
+    sums: set[Node] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        own = node is root or (len(users[node]) == 1 and node not in kept)
+        if node.op is add and own and node.shape == root.shape:
+            sums.add(node)
+            stack.extend(reversed(node.args))
+        else:
+            terms.append(node)
+    return terms, sums
+
+
+def _is_short_product(node: Node) -> bool:
+    """Tell whether adding a product up is much of its cost."""
+    if not isinstance(node.op, MatMul) or node.dtype.kind != "f":
+        return False
+    k = node.args[0].shape[-1]
+    return isinstance(k, int) and k <= LONGEST_PIECE
+
+
+def _form(product: Node) -> tuple:
+    a, b = product.args
+    return (a.shape, b.shape)
+
+
+def _joined(products: list[Node]) -> Node:
+    if len(products) == 1:
+        return products[0]
+    left = concatenate([p.args[0] for p in products], products[0].ndim - 1)
+    right = concatenate([p.args[1] for p in products], products[0].ndim - 2)
+    return products[0].op(left, right)

@@ -173,7 +173,7 @@ def pipelined(
 
 def _reads(step: Step) -> list[Key]:
     if isinstance(step, ProductCall):
-        return [key_of(m) for m in step.memory[:2]]
+        return [key_of(m) for m in (*step.memory[:2], *step.memory[4:])]
     return [key_of(m) for m in step.memory]
 
 
@@ -193,7 +193,8 @@ def _is_row_wise(call: ProductCall) -> bool:
     """Tell whether a product may run by rows: there are many, and B is packed whole."""
     rows = rows_of(call)
     few = isinstance(rows, int) and rows < FEWEST_ROWS
-    return not few and isinstance(call.room, int) and call.room < PACKED
+    whole = isinstance(call.room, int) and call.room < PACKED
+    return not few and whole and len(call.pieces) == 1
 
 
 def _joined(
@@ -235,9 +236,7 @@ def _joined(
     return unit
 
 
-def _start(
-    unit: _Unit, rows: SizeLike, fitted: Fitted, replaced: Replaced
-) -> None:
+def _start(unit: _Unit, rows: SizeLike, fitted: Fitted, replaced: Replaced) -> None:
     """Take a step that is alone as the first of a pipeline over so many rows."""
     (member,) = unit.members
     if isinstance(member.call, KernelCall):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from graphc.graph.node import Node
 from graphc.schedule.evaluate import Memory
 from graphc.schedule.fusion import Fusion
-from graphc.schedule.views import MatrixView, operand_views
+from graphc.schedule.views import MatrixView, Piece, pieces
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
@@ -30,20 +30,22 @@ class ProductCall:
     Attributes
     ----------
     memory : list of Memory
-        The arrays that A and B lie in, C, and room for rearranged parts of B.
-    left, right : MatrixView
+        The arrays that A and B lie in, C, room for rearranged parts of B, and the
+        arrays of further pieces.
+    pieces : list of Piece
+        The product is the sum of theirs, which differ in where they lie only.
     axes : list of (size, left stride, right stride, stride of C)
         The batch axes, the innermost first, joined where strides allow.
     m, n, k : SizeLike
     room : SizeLike
         Elements of the memory for parts of B.
+    k is that of all pieces together.
     nodes : list of Node
         The product.
     """
 
     memory: list[Memory]
-    left: MatrixView
-    right: MatrixView
+    pieces: list[Piece]
     axes: list[BatchAxis]
     m: SizeLike
     n: SizeLike
@@ -52,21 +54,30 @@ class ProductCall:
     nodes: list[Node]
 
     @property
+    def left(self) -> MatrixView:
+        """The left operand, of the first piece."""
+        return self.pieces[0].left
+
+    @property
+    def right(self) -> MatrixView:
+        """The right operand, of the first piece."""
+        return self.pieces[0].right
+
+    @property
     def label(self) -> str:
         """The product as text, with T for an operand that is read transposed."""
         flags = [
             ".T" if v.columns != 1 and v.rows == 1 else ""
             for v in (self.left, self.right)
         ]
-        return f"A{flags[0]} @ B{flags[1]} -> {self.nodes[0].type}"
+        many = f" ({len(self.pieces)} pieces)" if len(self.pieces) > 1 else ""
+        return f"A{flags[0]} @ B{flags[1]} -> {self.nodes[0].type}{many}"
 
 
 def lower_product(fusion: Fusion, node: Node) -> ProductCall:
     """Return the step of a product whose operands are in memory."""
-    left, right = (
-        _contiguous(arg, node) if view is None else view
-        for arg, view in zip(node.args, operand_views(node, fusion.info))
-    )
+    parts = pieces(node, fusion.info)
+    left, right = parts[0]
     m, n, k = *node.shape[-2:], node.args[0].shape[-1]
     axes = _joined_axes(node.shape[:-2], left.batch, right.batch, m * n)
     if axes and axes[0][1] == left.rows * m and axes[0][2] == 0:
@@ -75,20 +86,14 @@ def lower_product(fusion: Fusion, node: Node) -> ProductCall:
     matrices = sizes.product([size for size, _, moved, _ in axes if moved != 0])
     padded = sizes.floordiv(n + LANES - 1, LANES) * LANES
     room = sizes.minimum(PACKED, sizes.maximum(k, 1) * padded * matrices)
-    memory = [Memory(v.source, v.source.size, v.source.dtype) for v in (left, right)]
-    memory.append(Memory(node, node.size, node.dtype))
+    memory = [_source(left), _source(right), Memory(node, node.size, node.dtype)]
     memory.append(Memory(None, room, node.dtype))
-    return ProductCall(memory, left, right, axes, m, n, k, room, [node])
+    memory += [_source(view) for piece in parts[1:] for view in piece]
+    return ProductCall(memory, parts, axes, m, n, k, room, [node])
 
 
-def _contiguous(arg: Node, node: Node) -> MatrixView:
-    stride = arg.shape[-2] * arg.shape[-1]
-    strides: list[SizeLike] = []
-    for s in reversed(arg.shape[:-2]):
-        strides.append(0 if s == 1 else stride)
-        stride = stride * s
-    strides += [0] * (node.ndim - arg.ndim)
-    return MatrixView(arg, 0, tuple(reversed(strides)), arg.shape[-1], 1)
+def _source(view: MatrixView) -> Memory:
+    return Memory(view.source, view.source.size, view.source.dtype)
 
 
 def _joined_axes(

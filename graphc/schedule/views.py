@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from graphc.graph.node import Node
 from graphc.ops.declare import Elementwise, Index
+from graphc.ops.slicing import concatenate_
 from graphc.schedule.access import (
     AXES,
     AXIS_INDEX,
@@ -15,6 +16,7 @@ from graphc.schedule.access import (
     substitute,
 )
 from graphc.types import sizes
+from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
 
 
@@ -40,47 +42,66 @@ class MatrixView(NamedTuple):
     columns: SizeLike
 
 
-def operand_views(
-    product: Node, info: dict[Node, Any]
-) -> tuple[MatrixView | None, MatrixView | None]:
-    """Return the two operands of a product as views, None for one that is none."""
-    index = AXIS_INDEX[: product.ndim]
-    inner = AXIS_INDEX[product.ndim]
+class Piece(NamedTuple):
+    """One of the products that a product is the sum of: its operands as they lie."""
+
+    left: MatrixView
+    right: MatrixView
+
+
+def pieces(product: Node, info: dict[Node, Any]) -> list[Piece]:
+    """Return a product as a sum of products of operands in memory.
+
+    Operands that are both concatenated along the inner axis, of parts equally long
+    that lie alike, are read part by part: ``[A, B] @ [[C], [D]] = A @ C + B @ D``.
+    Others are one piece. The sources of the views have to be in memory.
+    """
     a, b = product.args
+    if (
+        a.op is concatenate_
+        and b.op is concatenate_
+        and a.params[0] == a.ndim - 1
+        and b.params[0] == b.ndim - 2
+        and len(a.args) == len(b.args)
+        and len({x.shape[-1] for x in a.args} | {x.shape[-2] for x in b.args}) == 1
+    ):
+        parts = [_piece(x, y, product.ndim, info) for x, y in zip(a.args, b.args)]
+        if len({(p.left[2:], p.right[2:]) for p in parts}) == 1:
+            return parts
+    return [_piece(a, b, product.ndim, info)]
+
+
+def _piece(a: Node, b: Node, ndim: int, info: dict[Node, Any]) -> Piece:
+    index = AXIS_INDEX[:ndim]
+    inner = AXIS_INDEX[ndim]
     left = broadcast_index((*index[:-1], inner), a)
     right = broadcast_index((*index[:-2], inner, index[-1]), b)
-    return (
-        _view(a, (*left[:-2], index[-2], inner), product, (-2, product.ndim), info),
-        _view(b, (*right[:-2], inner, index[-1]), product, (product.ndim, -1), info),
+    return Piece(
+        _view(a, (*left[:-2], index[-2], inner), (ndim - 2, ndim), info),
+        _view(b, (*right[:-2], inner, index[-1]), (ndim, ndim - 1), info),
     )
 
 
 def _view(
-    node: Node,
-    index: Index,
-    product: Node,
-    matrix_axes: tuple[int, int],
-    info: dict[Node, Any],
-) -> MatrixView | None:
-    """Follow movement down to memory; the view serves if its offset is linear.
-
-    Strides may be anything, negative and zero included.
-    """
-    source = node
-    while info[source].kind == "virtual" and not isinstance(source.op, Elementwise):
-        reads, plain = reading(source)
-        if not plain:
-            return None
+    node: Node, index: Index, matrix_axes: tuple[int, int], info: dict[Node, Any]
+) -> MatrixView:
+    """Follow movement down as far as offsets are linear; strides may be anything."""
+    ndim = max(matrix_axes)
+    best = None
+    while True:
+        offset, strides = linear(row_major(index, node.shape), ndim + 1)
+        if strides is not None:
+            rows, columns = (strides[a] for a in matrix_axes)
+            best = MatrixView(node, offset, strides[: ndim - 2], rows, columns)
+        if info[node].kind != "virtual" or isinstance(node.op, Elementwise):
+            break
+        reads, plain = reading(node)
+        if not plain or info[node.args[reads[0].position]].kind == "immediate":
+            break
         index = substitute(reads[0].index, index)
-        source = source.args[reads[0].position]
-    if info[source].kind == "immediate":
-        return None
-    count = product.ndim + 1
-    offset, strides = linear(row_major(index, source.shape), count)
-    if strides is None:
-        return None
-    rows, columns = (strides[a % product.ndim if a < 0 else a] for a in matrix_axes)
-    return MatrixView(source, offset, strides[: product.ndim - 2], rows, columns)
+        node = node.args[reads[0].position]
+    internal_assert(best is not None, "a contiguous operand has no strides")
+    return best  # type: ignore[return-value]
 
 
 def linear(flat: SizeLike, count: int) -> tuple[SizeLike, tuple[SizeLike, ...] | None]:

@@ -180,3 +180,63 @@ def test_many_outputs():
     f = cg.compile([x], [x + float(i) for i in range(40)])
     for i, r in enumerate(f(np.arange(3.0))):
         np.testing.assert_array_equal(r, np.arange(3.0) + i)
+
+
+def test_sums_of_products_are_one_product_of_parts_read_in_place():
+    count = 7
+    x = cg.tensor("x", (count, 32, 24))
+    d = cg.tensor("d", (count, 32, 40))
+    e = cg.tensor("e", (24, 40))
+    y = sum((cg.transpose(x[t]) @ d[t] for t in range(count)), 0) + e
+    f = cg.compile([x, d, e], y)
+    assert [k.name for k in f.kernels].count("product") == 1
+    assert len(f.kernels) == 2  # nothing was copied
+    arrays = [_rng.normal(size=n.shape) for n in (x, d, e)]
+    wanted = np.einsum("tbi,tbj->ij", *arrays[:2]) + arrays[2]
+    assert_close(f(*arrays), wanted, "sum of products", rtol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 3, 32, 100, 300])
+def test_sums_of_products_whose_parts_cross_blocks(k):
+    xs = [cg.tensor(f"x{i}", (9, k)) for i in range(5)]
+    ws = [cg.tensor(f"w{i}", (30, k)) for i in range(5)]
+    y = sum((x @ cg.transpose(w) for x, w in zip(xs, ws)), 0)
+    arrays = [_rng.normal(size=n.shape) for n in (*xs, *ws)]
+    wanted = sum(a @ b.T for a, b in zip(arrays[:5], arrays[5:]))
+    assert_close(cg.compile([*xs, *ws], y)(*arrays), wanted, f"{k}", rtol=1e-12)
+
+
+def test_products_that_others_use_are_not_joined():
+    x, w, v = (cg.tensor(n, (20, 20)) for n in "xwv")
+    p, q = x @ w, x @ v
+    arrays = [_rng.normal(size=(20, 20)) for _ in range(3)]
+    f = cg.compile([x, w, v], [p + q, cg.exp(p)])
+    wanted = (
+        arrays[0] @ arrays[1] + arrays[0] @ arrays[2],
+        np.exp(arrays[0] @ arrays[1]),
+    )
+    for got, w_ in zip(f(*arrays), wanted):
+        assert_close(got, w_, "shared product", rtol=1e-12)
+
+
+def test_operands_may_lie_in_any_way():
+    x = cg.tensor("x", (6, 40, 30))
+    w = cg.tensor("w", (30, 50))
+    a, b = _rng.normal(size=x.shape), _rng.normal(size=w.shape)
+    cases = [
+        (x[::2, ::3] @ w, a[::2, ::3] @ b),
+        (cg.flip(x, 1) @ cg.flip(w, 0), a[:, ::-1] @ b[::-1]),
+        (x[:, :, 5:25] @ w[5:25, ::2], a[:, :, 5:25] @ b[5:25, ::2]),
+        (
+            cg.transpose(x.reshape((240, 30))) @ x.reshape((240, 30)),
+            a.reshape(240, 30).T @ a.reshape(240, 30),
+        ),
+        (
+            cg.broadcast_to(x[0, 0], (40, 30)) @ w,
+            np.broadcast_to(a[0, 0], (40, 30)) @ b,
+        ),
+    ]
+    for y, wanted in cases:
+        f = cg.compile([x, w], y)
+        assert len(f.kernels) == 1, f.kernels
+        assert_close(f(a, b), wanted, str(y.shape), rtol=1e-12)

@@ -1,7 +1,10 @@
 """Chains of products and row programs run by blocks of rows, without barriers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+
 import graphc as cg
 from graphc.schedule import program
 from graphc.schedule.pipeline import PipelineCall
@@ -25,7 +28,7 @@ def checked(inputs, outputs, arrays, rtol=1e-9):
 
 def layers(rows, widths):
     x = cg.tensor("x", (rows, widths[0]))
-    pairs = list(zip(widths, widths[1:]))
+    pairs = list(pairwise(widths))
     weights = [cg.tensor(f"w{i}", pair) for i, pair in enumerate(pairs)]
     biases = [cg.tensor(f"b{i}", (n,)) for i, (_, n) in enumerate(pairs)]
     h = x
@@ -122,7 +125,11 @@ def test_gathers_within_a_row_stay():
 
 
 def test_partial_results_as_many_as_columns_are_combined_after():
-    x, w, v = cg.tensor("x", (32, 24)), cg.tensor("w", (24, 32)), cg.tensor("v", (32, 9))
+    x, w, v = (
+        cg.tensor("x", (32, 24)),
+        cg.tensor("w", (24, 32)),
+        cg.tensor("v", (32, 9)),
+    )
     b = cg.tensor("b", (32,))
     y = cg.sum(cg.maximum(x @ w + b, 0.0) @ v * v.sum())
     checked([x, w, v, b], [cg.grad(y, b)], values([x, w, v, b]))

@@ -234,16 +234,21 @@ define internal void @NAME{_STARTED} {{
     def _product_arguments(self, call: ProductCall) -> list[Operand]:
         self.products.add(gemm.letter(call.nodes[0].dtype))
         left, right = call.left, call.right
-        a, b, c, packed = call.memory
+        a, b, c, packed, *more = call.memory
         strides = (left.rows, left.columns, right.rows, right.columns, call.n)
+        count = len(call.pieces)
+        each = sizes.maximum(sizes.floordiv(call.k, count), 1)
+        views = [view for piece in call.pieces for view in piece]
         return [
-            self._address(a, left.offset),
-            self._address(b, right.offset),
             self._address(c),
             *map(self._plain, (call.m, call.n, call.k, *strides)),
             self._address(packed),
-            *map(self._plain, (call.room, len(call.axes))),
+            *map(self._plain, (call.room, len(call.axes), each)),
             *(self._plain(s) for axis in call.axes for s in axis),
+            *(
+                self._address(memory, view.offset)
+                for memory, view in zip((a, b, *more), views)
+            ),
         ]
 
     def _pipeline(

@@ -12,9 +12,10 @@ summed over k in one order whatever the tiles and threads are, so results have t
 bits on any number of threads.
 
 `graphc_product_s` and `graphc_product_d` (float32, float64) take a number of threads,
-as `graphc_launch` does, and words: those of `WORDS`, then for each batch axis, the
+as `graphc_launch` does, and words: those of `WORDS`; then for each batch axis, the
 innermost first, its size and the elements from one matrix to the next of a, of b and of
-c.
+c; then for each piece the addresses of a and b. The product is the sum of those of its
+pieces, ``[a0, a1] @ [[b0], [b1]]``.
 
 A pipeline computes some rows of a product at a time. `graphc_prepare_s` takes the words
 and `BLOCK_WORDS` more to fill in, `graphc_pack_s` packs all of B, and `graphc_rows_s`
@@ -23,6 +24,8 @@ computes rows lo to hi, counted through the matrices of a batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,12 +37,12 @@ from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
 from graphc.schedule.product import PACKED
 
 WORDS = (
-    *("a", "b", "c", "m", "n", "k"),
-    *("a_row", "a_column", "b_row", "b_column", "c_row"),
-    *("packed", "room", "axes"),
+    *("c", "m", "n", "k", "a_row", "a_column", "b_row", "b_column", "c_row"),
+    *("packed", "room", "axes", "piece"),
 )
 """Argument words. The strides are in elements; `packed` is memory for `room` elements of
-packed B; `axes` counts the batch axes."""
+packed B; `axes` counts the batch axes; `piece` are the steps of k of each piece, at least
+1."""
 
 DEPTH = 256
 """Steps of k for which panels are packed, about: a panel of B stays in the L1 cache."""
@@ -380,6 +383,26 @@ class _Block:
         f.do(f"call void @place(ptr {self.words}, i64 {batch}, {given})")
         return [f.load("i64", c) for c in cells]
 
+    @contextmanager
+    def pieces(
+        self, low: str, high: str, operand: int
+    ) -> Iterator[tuple[str, str, str, str]]:
+        """Loop over the parts of steps low to high of k that lie in one piece each.
+
+        Gives the address of a (operand 0) or b (operand 1), the first step and the
+        number of steps within the piece, and the steps before them.
+        """
+        f = self.f
+        table = f.add(f.mul(self.axes, 4), len(WORDS) + operand)
+        end = f.ceil_div(high, self.piece)
+        with f.loop(f.div(low, self.piece), end) as piece:
+            before = f.mul(piece, self.piece)
+            first = f.max(low, before)
+            count = f.sub(f.min(high, f.add(before, self.piece)), first)
+            address = f.word(self.words, f.add(table, f.mul(piece, 2)))
+            x = f(f"inttoptr i64 {address} to ptr")
+            yield x, f.sub(first, before), count, f.sub(first, low)
+
     def pointer(self, word: str) -> str:
         return self.f(f"inttoptr i64 {self.values[word]} to ptr")
 
@@ -403,7 +426,7 @@ def _pack_columns(t: Tile) -> str:
     """Pack panels lo to hi of B, counted through the matrices of a batch."""
     f = _kernel("pack_b")
     w = _Block(f)
-    b, packed = w.pointer("b"), w.pointer("packed")
+    packed = w.pointer("packed")
     padded = f.mul(w.vectors, t.lanes)
     with f.loop("%lo", "%hi") as unit:
         matrix, panel = f.div(unit, w.panels), f.mod(unit, w.panels)
@@ -415,16 +438,19 @@ def _pack_columns(t: Tile) -> str:
         base = f.mul(matrix, f.mul(w.depth, padded))
         with f.loop(0, w.depth, w.step) as p:
             k = f.min(f.sub(w.depth, p), w.step)
-            source = f.add(offset, f.mul(f.add(w.k0, p), w.b_row))
             start = f.mul(f.mul(first, t.lanes), k)
-            to = f.element(t.kind, packed, f.add(base, f.add(f.mul(p, padded), start)))
-            x = f.element(t.kind, b, source)
-            for v in range(1, t.vectors + 1):
-                with f.when(f.compare("eq", width, v)):
-                    f.do(
-                        f"call void @pack_columns{v}(ptr {x}, i64 {w.b_column}, "
-                        f"i64 {w.b_row}, i64 {count}, i64 {k}, ptr {to})"
-                    )
+            panel_at = f.add(base, f.add(f.mul(p, padded), start))
+            at = f.add(w.k0, p)
+            with w.pieces(at, f.add(at, k), 1) as (b, skipped, steps, done):
+                x = f.element(t.kind, b, f.add(offset, f.mul(skipped, w.b_row)))
+                filled = f.mul(done, f.mul(width, t.lanes))
+                to = f.element(t.kind, packed, f.add(panel_at, filled))
+                for v in range(1, t.vectors + 1):
+                    with f.when(f.compare("eq", width, v)):
+                        f.do(
+                            f"call void @pack_columns{v}(ptr {x}, i64 {w.b_column}, "
+                            f"i64 {w.b_row}, i64 {count}, i64 {steps}, ptr {to})"
+                        )
     return f.text()
 
 
@@ -470,7 +496,7 @@ def _tiles(t: Tile) -> str:
     f = FunctionWriter("tiles", f"ptr %block, {parameters}", "internal", "noinline ")
     matrix, row, rows, panel0, panel1 = (f"%{n}" for n in names)
     w = _Block(f)
-    a, c, packed = w.pointer("a"), w.pointer("c"), w.pointer("packed")
+    c, packed = w.pointer("c"), w.pointer("packed")
     padded = f.mul(w.vectors, t.lanes)
     rows_packed = f.local(f"[{t.rows_packed * MOST_DEPTH} x {t.kind}]", 64)
     to_a, _, to_c = w.place(f.add(w.first_batch, matrix))
@@ -483,15 +509,17 @@ def _tiles(t: Tile) -> str:
         k = f.min(f.sub(w.depth, p), w.step)
         at = f.add(w.k0, p)
         add = f.compare("sgt", at, 0)
-        start = f.add(to_a, f.mul(at, w.a_column))
-        with f.loop(0, rows, t.rows) as i:
-            count = f.min(f.sub(rows, i), t.rows)
-            x = f.element(t.kind, a, f.add(start, f.mul(i, w.a_row)))
-            to = f.element(t.kind, rows_packed, f.mul(i, k))
-            f.do(
-                f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
-                f"i64 {count}, i64 {k}, ptr {to})"
-            )
+        with w.pieces(at, f.add(at, k), 0) as (a, skipped, steps, done):
+            start = f.add(to_a, f.mul(skipped, w.a_column))
+            filled = f.mul(done, t.rows)
+            with f.loop(0, rows, t.rows) as i:
+                count = f.min(f.sub(rows, i), t.rows)
+                x = f.element(t.kind, a, f.add(start, f.mul(i, w.a_row)))
+                to = f.element(t.kind, rows_packed, f.add(f.mul(i, k), filled))
+                f.do(
+                    f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
+                    f"i64 {count}, i64 {steps}, ptr {to})"
+                )
         with f.loop(panel0, panel1) as panel:
             first, width = _panel(f, w, panel)
             column = f.mul(first, t.lanes)
