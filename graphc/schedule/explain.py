@@ -101,12 +101,13 @@ class PairExplanation(NamedTuple):
 
 def explain(program: Program) -> Explanation:
     """Return what the kernels of a program fuse, and why they are apart."""
+    calls = list(program.calls)
     parts = tuple(_parts(program))
     writers = {n: p.number for p in parts for n in p.stores}
     boundaries = []
     for part in parts:
         inside = set(part.nodes)
-        for memory in program.steps[part.number].memory:
+        for memory in calls[part.number].memory:
             source = memory.node
             writer = None if source is None else writers.get(source)
             if source is None or writer is None or writer == part.number:
@@ -140,7 +141,7 @@ def explain_pair(program: Program, a: Node, b: Node) -> PairExplanation:
 
 
 def _parts(program: Program) -> Iterator[KernelPart]:
-    for number, step in enumerate(program.steps):
+    for number, step in enumerate(program.calls):
         if isinstance(step, KernelCall):
             label = step.kernel.label
             written = {b.number for b in step.kernel.buffers if b.written}
