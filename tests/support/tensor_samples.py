@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+import graphc as cg
 import graphc.ops
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.ops import index, leaf, move, reduce, scan, slicing
+from graphc.ops import index, leaf, move, order, reduce, scan, slicing
 from graphc.ops.contract import matmul_
 from graphc.ops.declare import REGISTRY, Elementwise, Op
 from graphc.types import sizes
@@ -330,6 +331,18 @@ for _label, _pieces, _shapes, _axis in (
         lambda *xs, axis=_axis: slicing.concatenate_(*xs, params=(axis,)),
         lambda *xs, axis=_axis: np.concatenate(xs, axis),
         *_pieces,
+        shapes=_shapes,
+    )
+
+# ------------------------------------------------------------------------- order
+
+for _label, _shapes in (("matrix", None), ("symbolic", [("n", "m")])):
+    add_sample(
+        order.after_,
+        _label,
+        lambda x: order.after_(cg.exp(x), (x * x).sum()),
+        lambda x: np.exp(x),
+        real(3, 4),
         shapes=_shapes,
     )
 
