@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -124,6 +124,7 @@ class Function:
         self._executable: Any = None
         self._native: Any = None
         self._bare = outputs.kind is None
+        self._pack = self._packing()
         self._constant_shapes = _constant_shapes(graph)
         if backend == "cpu":
             from graphc.backends.cpu.executable import Executable
@@ -223,10 +224,25 @@ class Function:
             other = self._others.setdefault(threads, other)
         return other
 
-    def _pack(self, result: Any) -> Any:
-        """Return native outputs, one array or a tuple, in their containers."""
-        leaves = result if isinstance(result, tuple) else (result,)
-        return self._outputs.unflatten(leaves)
+    def _packing(self) -> Callable[[Any], Any]:
+        """Return what puts native outputs, one array or a tuple, in their containers.
+
+        For a list or a tuple of arrays that must not take longer than the call.
+        """
+        structure = self._outputs
+        if structure.kind in (list, tuple) and all(
+            c.kind is None for c in structure.children
+        ):
+            if structure.count == 1:
+                return (
+                    (lambda result: [result])
+                    if structure.kind is list
+                    else (lambda result: (result,))
+                )
+            return structure.kind
+        if structure.count == 1:
+            return lambda result: structure.unflatten((result,))
+        return structure.unflatten
 
     def _run(
         self,
