@@ -14,6 +14,9 @@ from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
+LONG_ROW = 64
+"""Elements of an inner loop that divisions of the row's number vanish against."""
+
 FEWEST_ROWS = 8
 """Rows that are worth sharing: axes are looped over inside if as many are left."""
 
@@ -30,8 +33,9 @@ def lower_group(
     """Return the kernel of a group, and those that combine its partial results.
 
     The axes of the rows become one loop. Where every offset depends on them only
-    through their row-major combination that is free; else indices are divided out. If
-    rows are run in blocks, a block has no more than `most_rows`.
+    through their row-major combination that is free. Else the last ones become loops
+    inside, or indices are divided out. If rows are run in blocks, a block has no more
+    than `most_rows`.
     """
     rows, mode = group.rows, "divided"
     while len(rows) >= 2:
@@ -39,7 +43,9 @@ def lower_group(
         if trial.collapses():
             mode = "joined"
             break
-        if not _may_loop_inside(group, rows):
+        inner = sizes.product(group.rows[len(rows) :])
+        long = isinstance(inner, int) and inner >= LONG_ROW
+        if long or not _may_loop_inside(group, rows):
             break
         rows = rows[:-1]
     block = min(block_size(fusion, group, rows), most_rows)
