@@ -34,9 +34,10 @@ _HOMES = {
     "graphc.surfaces.draw": ("draw",),
     "graphc.types.config": ("config", "options"),
     "graphc.types.errors": (
-        *("CompileError", "ConfigError", "DTypeError", "DisconnectedInputError"),
-        *("DrawError", "GradientError", "GraphcError", "IndexOutOfRangeError"),
-        *("InputError", "InternalError", "MissingPackageError", "NonFiniteError"),
+        *("AllocationError", "CompileError", "ConfigError", "DTypeError"),
+        *("DisconnectedInputError", "DrawError", "GradientError", "GraphcError"),
+        *("IndexOutOfRangeError", "InputError", "InternalError"),
+        *("MemoryBudgetError", "MissingPackageError", "NonFiniteError"),
         *("NotDifferentiableError", "ShapeError", "TracingError"),
     ),
     "graphc.types.sizes": ("Size",),

@@ -10,7 +10,7 @@ import numpy as np
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.types import sizes
-from graphc.types.errors import ShapeError, made_at
+from graphc.types.errors import AllocationError, ShapeError, made_at
 from graphc.types.sizes import Dim, SizeLike
 
 
@@ -154,9 +154,14 @@ def interpret(
         for node in graph.nodes:
             if node not in results:
                 args = [results[a] for a in node.args]
-                results[node] = np.asarray(
-                    node.op.numpy(node, args, size), dtype=node.dtype
-                )
+                try:
+                    made = node.op.numpy(node, args, size)
+                except MemoryError as error:
+                    raise AllocationError(
+                        f"memory for {node.label()}{made_at(node.origin)} cannot be "
+                        f"had: {error}"
+                    ) from None
+                results[node] = np.asarray(made, dtype=node.dtype)
             for arg in node.args:
                 remaining[arg] -= 1
                 if not remaining[arg] and arg not in keep:

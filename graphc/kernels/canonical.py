@@ -59,6 +59,7 @@ class Canonical:
         parts: list[Any] = [kernel.chunk, kernel.rows == 1]
         self._parts = parts
         parts.extend(b.dtype for b in kernel.buffers)
+        parts.extend(kernel.in_place.items())
         self._statements(kernel.before)
         for part in kernel.loops:
             # the whole range of rows is given to the code, not in it

@@ -221,6 +221,9 @@ class Kernel:
         The symbolic dimensions it is given, in calling order.
     label : str
         What it fuses, for people.
+    in_place : dict of int to int
+        Buffers that lie in the memory of another: the number of one read, and that of
+        the one written in its place.
     """
 
     rows: SizeLike
@@ -231,6 +234,7 @@ class Kernel:
     buffers: list[Buffer]
     parameters: list[Atom]
     label: str = ""
+    in_place: dict[int, int] = field(default_factory=dict)
 
     def statements(self) -> Iterator[Statement]:
         """Return all statements, in order."""

@@ -69,6 +69,8 @@ class _Writer:
         kernel = self.kernel
         params = ", ".join(f"{b}: {b.dtype.name}" for b in kernel.buffers)
         self.lines.append(f"def {self.name}({params}):  # {kernel.label}")
+        for read, written in kernel.in_place.items():
+            self._line(1, f"# b{read} lies in the memory of b{written}")
         self._body(kernel.before, 1)
         for part in kernel.loops:
             end = part.low + part.extent

@@ -448,6 +448,9 @@ class Move(Linear):
     Lowered by `read`, which other kernels absorb as index arithmetic.
     """
 
+    waits_for: tuple[int, ...] = ()
+    """Positions of arguments that are not read, but must be computed before."""
+
     def sign_of(self, node: Node, signs: Sequence[str]) -> str:
         return weakest(signs)
 

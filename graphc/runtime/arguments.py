@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from graphc.graph.node import Node
 from graphc.types import dtypes
@@ -54,6 +55,49 @@ def as_input(node: Node, value: Any) -> np.ndarray:
     if not (array.flags.c_contiguous and array.flags.aligned):
         array = np.array(array, order="C")
     return array
+
+
+def as_donated(node: Node, value: Any, array: np.ndarray) -> np.ndarray:
+    """Return the array of a donated input, which may be written to.
+
+    Parameters
+    ----------
+    node : Node
+    value : Any
+        What was given.
+    array : numpy.ndarray
+        What `as_input` made of it.
+
+    Raises
+    ------
+    InputError
+        If a read-only array was given.
+    """
+    if array.flags.writeable:
+        return array
+    if isinstance(value, np.ndarray):
+        raise InputError(
+            f"{node.name}: a read-only array was given for {node.label()}"
+            f"{made_at(node.origin)}, which was donated when the function was "
+            "compiled. Give a copy, or compile without donating it."
+        )
+    return array.copy()
+
+
+def overlapping(arrays: Sequence[np.ndarray]) -> set[int]:
+    """Return the positions of the arrays whose memory meets that of another.
+
+    Taken from the first byte to the last, so interleaved views count as meeting.
+    """
+    spans = sorted((*byte_bounds(a), i) for i, a in enumerate(arrays) if a.size)
+    out: set[int] = set()
+    end, holder = -1, -1
+    for low, high, i in spans:
+        if low < end:
+            out |= {i, holder}
+        if high > end:
+            end, holder = high, i
+    return out
 
 
 def _given(value: Any, array: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from graphc.ops.arithmetic import as_node
 from graphc.ops.leaf import input_
 from graphc.passes.pipeline import run_passes
 from graphc.runtime.arguments import as_input
-from graphc.runtime.function import Function
+from graphc.runtime.function import PLAIN, CompileOptions, Function
 from graphc.types.errors import ConfigError, InputError, made_at
 
 LARGE = 5_000
@@ -36,7 +36,14 @@ BACKENDS = ("cpu", "reference")
 
 
 def compile(
-    inputs: Any, outputs: Any, *, backend: str = "cpu", threads: int | None = None
+    inputs: Any,
+    outputs: Any,
+    *,
+    backend: str = "cpu",
+    threads: int | None = None,
+    donate: Any = (),
+    memory_budget: int | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Function:
     """Compile expressions to a function of arrays.
 
@@ -53,6 +60,18 @@ def compile(
     threads : int, optional
         How many threads a call may use; by default what the process uses. The
         results have the same bits for any number.
+    donate : input, or nested containers of inputs, optional
+        Inputs whose memory a call may write to. An output of the type of one lies in
+        it where that is legal and is then the very array that was given; else the
+        array holds nothing of use after the call. What must be converted or is given
+        for another input too is copied first. Scalars are never written to.
+    memory_budget : int, optional
+        Bytes that outputs and intermediate arrays (`Function.memory`) may take.
+        Values are then computed again rather than kept, those that cost least for the
+        memory they free. Results have the same bits, but for sums that end up in
+        another kernel.
+    sizes : dict of str to int, optional
+        The values of symbolic dimensions for which the budget is kept.
 
     Returns
     -------
@@ -63,13 +82,24 @@ def compile(
     ------
     InputError
         If an input is no input, is named twice, or one that `outputs` need is
-        missing.
+        missing; if `donate` or `memory_budget` are unusable.
+    AllocationError
+        If an array is larger than memory can be.
+    MemoryBudgetError
+        If the budget is smaller than the least that was found.
     """
     nodes, in_structure = flatten_expressions(inputs, "inputs")
     results, out_structure = flatten_expressions(outputs, "outputs", as_node)
     graph = Graph(nodes, results)
     check_inputs(graph)
-    return compile_graph(graph, in_structure, out_structure, backend, threads)
+    compile_options = CompileOptions(
+        _donated(donate, graph.inputs),
+        _budget(memory_budget),
+        tuple(sorted((sizes or {}).items())),
+    )
+    return compile_graph(
+        graph, in_structure, out_structure, backend, threads, compile_options
+    )
 
 
 def compile_graph(
@@ -78,12 +108,14 @@ def compile_graph(
     outputs: Structure,
     backend: str,
     threads: int | None = None,
+    options: CompileOptions = PLAIN,
 ) -> Function:
     """Compile a graph whose inputs are checked."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend {backend!r} is unknown; use one of {BACKENDS}.")
     with _announced(graph), _collection_paused(graph):
-        return Function(graph, run_passes(graph), inputs, outputs, backend, threads)
+        simplified = run_passes(graph)
+        return Function(graph, simplified, inputs, outputs, backend, threads, options)
 
 
 _pauses = 0
@@ -129,6 +161,24 @@ def _collection_paused(graph: Graph) -> Iterator[None]:
                 _pauses -= 1
                 if not _pauses:
                     gc.enable()
+def _donated(donate: Any, inputs: Sequence[Node]) -> tuple[int, ...]:
+    """Return the positions of the inputs to be donated."""
+    nodes, structure = flatten_expressions(donate, "donate")
+    position = {node: i for i, node in enumerate(inputs)}
+    for node, where in zip(nodes, structure.paths("donate")):
+        if node not in position:
+            raise InputError(
+                f"{where} is {node.label()}, which is not one of the inputs."
+            )
+    return tuple(sorted({position[n] for n in nodes}))
+
+
+def _budget(bytes_: Any) -> int | None:
+    if bytes_ is None:
+        return None
+    if isinstance(bytes_, bool) or not isinstance(bytes_, int) or bytes_ < 0:
+        raise InputError(f"memory_budget={bytes_!r} is not a number of bytes.")
+    return bytes_
 
 
 def check_inputs(graph: Graph) -> None:

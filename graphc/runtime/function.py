@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,10 +12,17 @@ import numpy as np
 from graphc.backends import reference
 from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
-from graphc.runtime.arguments import as_input, check_out
+from graphc.runtime.arguments import as_donated, as_input, check_out, overlapping
+from graphc.runtime.memory import MemoryReport
+from graphc.schedule.memory import MemoryPlan
 from graphc.types import sizes
 from graphc.types.config import read_threads
-from graphc.types.errors import IndexOutOfRangeError, InputError, made_at
+from graphc.types.errors import (
+    AllocationError,
+    IndexOutOfRangeError,
+    InputError,
+    made_at,
+)
 from graphc.types.sizes import Dim, SizeLike
 
 
@@ -32,6 +41,28 @@ class KernelInfo(NamedTuple):
     fuses: str
 
 
+@dataclass(frozen=True)
+class CompileOptions:
+    """How a graph is compiled.
+
+    Attributes
+    ----------
+    donated : tuple of int
+        Positions of the inputs whose memory a call may write to.
+    memory_budget : int or None
+        Bytes that outputs and workspace may have together.
+    sizes : tuple of (str, int)
+        The dimensions for which the budget is kept.
+    """
+
+    donated: tuple[int, ...] = ()
+    memory_budget: int | None = None
+    sizes: tuple[tuple[str, int], ...] = ()
+
+
+PLAIN = CompileOptions()
+
+
 class Function:
     """A compiled function of arrays; made by `graphc.compile`.
 
@@ -45,7 +76,10 @@ class Function:
         Arrays of the declared dtype and rank; lists and Python numbers are
         converted. Non-contiguous and byte-swapped arrays are copied first.
     out : containers of numpy.ndarray, optional
-        Arrays of the outputs' shapes and dtypes to write into.
+        Arrays of the outputs' shapes and dtypes to write into. Nothing is allocated
+        for those that are contiguous and share no memory with an input or with each
+        other; others are filled from an array made for the call. After an error they
+        may hold anything.
     threads : int, optional
         How many threads this call may use, as `with_threads`.
 
@@ -67,8 +101,11 @@ class Function:
         outputs: Structure,
         backend: str,
         threads: int | None = None,
+        options: CompileOptions = PLAIN,
     ):
         self.original = original
+        self.options = options
+        self._donated = [d for d in options.donated if graph.inputs[d].ndim]
         self.graph = graph
         self.backend = backend
         self.threads = read_threads(threads)
@@ -97,6 +134,9 @@ class Function:
                 self._equalities,
                 self._requirements,
                 self.threads,
+                self._donated,
+                options.memory_budget,
+                dict(options.sizes),
             )
             entry = self._executable.entry
             self._native = None if entry is None else entry.call
@@ -113,25 +153,39 @@ class Function:
             result = self._native(*flat)
             if result is not NotImplemented:
                 return result if self._bare else self._pack(result)
+        return self._call(args, named, out)
+
+    def _call(self, args: Sequence[Any], named: Mapping[str, Any], out: Any) -> Any:
+        """Call with whatever arguments, converted and checked as needed."""
         leaves = self._leaves(args, named)
+        given = None if out is None else self._outputs.flatten_like(out, "out")
+        extra = () if given is None else (*given, NotImplemented)
+        if self._native is not None and given is not None:
+            if self._native(*leaves, *extra) is not NotImplemented:
+                return out
         arrays = [as_input(n, a) for n, a in zip(self.graph.inputs, leaves)]
-        if self._native is not None and out is None:
+        for number in self._donated:
+            node = self.graph.inputs[number]
+            arrays[number] = as_donated(node, leaves[number], arrays[number])
+        if self._native is not None:
             # now that every argument is an array as it should be
-            result = self._native(*arrays)
+            result = self._native(*arrays, *extra)
             if result is not NotImplemented:
-                return result if self._bare else self._pack(result)
+                return out if given is not None else self._pack(result)
         values = reference.bind_sizes(self.graph.inputs, arrays)
         reference.check_equalities(self._equalities, values)
         reference.check_requirements(self._requirements, values)
-        if self._executable is None:
-            results = reference.interpret(
-                self.graph, dict(zip(self.graph.inputs, arrays)), values
-            )
-            results = [np.array(r) for r in results]
-            if out is not None:
-                return self._give(results, out, values)
+        if given is not None:
+            shapes = self._output_shapes(values)
+            types = [(s, o.dtype) for s, o in zip(shapes, self.graph.outputs)]
+            check_out(given, self._outputs.paths("out"), types)
+        results = self._run(arrays, values, given)
+        if given is None:
             return self._outputs.unflatten(results)
-        return self._run(arrays, values, out)
+        for array, result in zip(given, results):
+            if array is not result:
+                array[...] = result
+        return out
 
     def with_threads(self, threads: int | None) -> Function:
         """Return this function with another number of threads for its calls.
@@ -175,29 +229,59 @@ class Function:
         return self._outputs.unflatten(leaves)
 
     def _run(
-        self, arrays: list[np.ndarray], values: Mapping[Dim, int], out: Any
-    ) -> Any:
-        shapes = self._output_shapes(values)
-        results = [np.empty(s, o.dtype) for s, o in zip(shapes, self.graph.outputs)]
+        self,
+        arrays: list[np.ndarray],
+        values: Mapping[Dim, int],
+        given: Sequence[np.ndarray] | None,
+    ) -> list[np.ndarray]:
+        """Return the outputs, written into the arrays given where that is possible."""
+        if self._executable is None:
+            inputs = dict(zip(self.graph.inputs, arrays))
+            return [
+                np.array(r) for r in reference.interpret(self.graph, inputs, values)
+            ]
+        self._executable.check_sizes(values)
+        plan = self._executable.program.memory
+        for number in overlapping(arrays) & plan.written:
+            arrays[number] = arrays[number].copy()
+        results = self._results(arrays, self._output_shapes(values), given)
         failed = self._executable.run(arrays, results, values)
         if failed is not None:
             raise IndexOutOfRangeError(
                 f"{failed.op.name}: an index is out of range in {failed.label()}"
                 f"{made_at(failed.origin)}."
             )
-        if out is not None:
-            return self._give(results, out, values)
-        return self._outputs.unflatten(results)
+        return results
 
-    def _give(
-        self, results: Sequence[np.ndarray], out: Any, values: Mapping[Dim, int]
-    ) -> Any:
-        given = self._outputs.flatten_like(out, "out")
-        types = [(r.shape, r.dtype) for r in results]
-        check_out(given, self._outputs.paths("out"), types)
-        for array, result in zip(given, results):
-            array[...] = result
-        return out
+    def _results(
+        self,
+        arrays: Sequence[np.ndarray],
+        shapes: Sequence[tuple[int, ...]],
+        given: Sequence[np.ndarray] | None,
+    ) -> list[np.ndarray]:
+        """Return the arrays to compute outputs into."""
+        reused = self._executable.program.memory.reused
+        results: list[np.ndarray] = []
+        meeting = overlapping([*arrays, *given]) if given is not None else set()
+        for number, (shape, node) in enumerate(zip(shapes, self.graph.outputs)):
+            if number in reused:
+                results.append(arrays[reused[number]])
+                continue
+            if given is not None and len(arrays) + number not in meeting:
+                flags = given[number].flags
+                if flags.c_contiguous and flags.aligned:
+                    results.append(given[number])
+                    continue
+            try:
+                results.append(np.empty(shape, node.dtype))
+            except (MemoryError, ValueError):
+                where = self._outputs.paths("outputs")[number]
+                size = math.prod(shape) * node.dtype.itemsize
+                raise AllocationError(
+                    f"memory for {where}, {node.label()}{made_at(node.origin)}, of "
+                    f"shape {shape}, {size:,} bytes, cannot be had."
+                ) from None
+        return results
 
     def _output_shapes(self, values: Mapping[Dim, int]) -> list[tuple[int, ...]]:
         if self._constant_shapes is not None:
@@ -345,14 +429,25 @@ class Function:
     def memory(self) -> SizeLike:
         """Planned peak bytes of a call besides the inputs: outputs and workspace.
 
-        An integer, or a formula of the symbolic sizes.
+        An integer, or a formula of the symbolic sizes. `memory_plan` says what for.
         """
-        total: SizeLike = 0
-        for o in self.graph.outputs:
-            total = total + o.size * o.dtype.itemsize
+        return self.memory_plan.peak
+
+    @property
+    def memory_plan(self) -> MemoryReport:
+        """What the memory of a call is used for; prints as a table."""
+        if self._executable is None:
+            return MemoryReport(self.graph, MemoryPlan())
+        program = self._executable.program
+        return MemoryReport(program.graph, program.memory)
+
+    def release(self) -> None:
+        """Free the workspace that the calling thread keeps between calls.
+
+        All compiled functions share it; the next call that needs one makes it anew.
+        """
         if self._executable is not None:
-            total = total + self._executable.program.workspace
-        return total
+            self._executable.release()
 
     def __repr__(self) -> str:
         return (
@@ -374,6 +469,7 @@ class Function:
                 self._outputs,
                 self.backend,
                 self.threads,
+                self.options,
             ),
         )
 
@@ -385,13 +481,14 @@ def _restore(
     outputs: Structure,
     backend: str,
     threads: int,
+    options: CompileOptions = PLAIN,
 ) -> Function:
     from graphc.graph.pickling import unflatten
     from graphc.runtime.compile import compile_graph
 
     nodes = unflatten(*rows)
     graph = Graph(nodes[:count], nodes[count:])
-    return compile_graph(graph, inputs, outputs, backend, threads)
+    return compile_graph(graph, inputs, outputs, backend, threads, options)
 
 
 def _dims(graph: Graph) -> list[Dim]:

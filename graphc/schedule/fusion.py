@@ -188,6 +188,8 @@ class Fusion:
                 if len(leaves) <= MANY_LEAVES:
                     leaves |= self._leaves(source, access, node)
                 info.cost += source.cost if source.kind == "virtual" else 0
+        for position in getattr(node.op, "waits_for", ()):
+            info.depth = max(info.depth, self.info[node.args[position]].depth + 1)
         info.cost = min(info.cost, 10_000)
         info.leaves = leaves
         self._tie(info, arrived)

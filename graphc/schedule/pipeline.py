@@ -122,7 +122,7 @@ Again = Callable[[KernelCall, SizeLike, int], Pairs]
 
 
 def pipelined(
-    steps: Sequence[Step], again: Again, outputs: Iterable[Node]
+    steps: Sequence[Step], again: Again, outputs: Iterable[Node], apart: bool = False
 ) -> list[Step | PipelineCall]:
     """Return the steps with chains of them made pipelines.
 
@@ -136,6 +136,8 @@ def pipelined(
         its partial results. Nothing for what is no group of nodes.
     outputs : iterable of Node
         What must be in memory of its own at the end.
+    apart : bool
+        Whether members will be run one by one after all, in the order of `steps`.
     """
     units: list[_Unit] = []
     replaced: Replaced = {}
@@ -168,7 +170,7 @@ def pipelined(
         for key in list(unit.made):
             if key in kept or readers.get(key, {unit}) != {unit}:
                 del unit.made[key]
-    return [_finished(unit, replaced) for unit in units]
+    return [_finished(unit, replaced, apart) for unit in units]
 
 
 def _reads(step: Step) -> list[Key]:
@@ -453,7 +455,9 @@ def _is_fixed(atom: Atom) -> bool:
     return True
 
 
-def _finished(unit: _Unit, replaced: Replaced) -> Step | PipelineCall:
+def _finished(
+    unit: _Unit, replaced: Replaced, apart: bool
+) -> Step | PipelineCall:
     """Return the step of a unit."""
     for member in unit.members:
         member.call = replaced.get(id(member.call), member.call)
@@ -461,7 +465,8 @@ def _finished(unit: _Unit, replaced: Replaced) -> Step | PipelineCall:
         return unit.members[0].call
     assert unit.rows is not None
     _share_packing(unit.members)
-    _share_rows(unit)
+    if not apart:
+        _share_rows(unit)
     return PipelineCall(unit.members, unit.rows, block_rows(unit.rows))
 
 

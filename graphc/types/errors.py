@@ -55,6 +55,14 @@ class CompileError(GraphcError, RuntimeError):
     """A graph could not be lowered to kernels."""
 
 
+class AllocationError(GraphcError, MemoryError):
+    """An array is too large to be counted, or memory for it cannot be had."""
+
+
+class MemoryBudgetError(GraphcError, ValueError):
+    """A function cannot be made to run within the memory it was given."""
+
+
 class ConfigError(GraphcError, ValueError):
     """An option or environment variable has an unusable value."""
 

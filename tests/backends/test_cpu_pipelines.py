@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import graphc as cg
 from graphc.schedule import program
 from graphc.schedule.pipeline import PipelineCall

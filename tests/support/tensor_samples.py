@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+import graphc as cg
 import graphc.ops
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.ops import index, leaf, move, reduce, scan, slicing
+from graphc.ops import index, leaf, move, order, reduce, scan, slicing
 from graphc.ops.contract import matmul_
 from graphc.ops.declare import REGISTRY, Elementwise, Op
 from graphc.types import sizes
@@ -332,6 +333,26 @@ for _label, _pieces, _shapes, _axis in (
         *_pieces,
         shapes=_shapes,
     )
+
+# ------------------------------------------------------------------------- order
+
+add_sample(
+    order.after_,
+    "matrix",
+    lambda x, y: order.after_(x, y),
+    lambda x, y: x,
+    real(3, 4),
+    real(2),
+)
+add_sample(
+    order.after_,
+    "after what is computed",
+    lambda x, y: order.after_(cg.exp(x), (y * y).sum()),
+    lambda x, y: np.exp(x),
+    real(3),
+    real(2, 2),
+    shapes=[("n",), ("m", "m")],
+)
 
 # ------------------------------------------------------------------------- index
 

@@ -17,9 +17,10 @@ from graphc.backends.cpu import gemm
 from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
-from graphc.schedule.pipeline import PipelineCall
+from graphc.schedule.memory import Place
+from graphc.schedule.pipeline import PipelineCall, key_of
 from graphc.schedule.product import ProductCall
-from graphc.schedule.program import Place, Program, aligned
+from graphc.schedule.program import Program
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Dim, SizeLike
 
@@ -51,16 +52,17 @@ class Frame:
         self.inputs = self.FIRST
         self.outputs = self.inputs + len(program.graph.inputs)
         self.constants = self.outputs + len(program.graph.outputs)
-        self.dims = self.constants + len(program.constants)
+        self.dims = self.constants + len(program.memory.constants)
         self.dim_order = list(dims)
         self.words = self.dims + len(self.dim_order)
 
     def word(self, place: Place) -> int:
-        """Return the word with the address of a place outside the workspace."""
+        """Return the word with the address of the array or workspace of a place."""
         base = {
             "input": self.inputs,
             "output": self.outputs,
             "constant": self.constants,
+            "workspace": self.WORKSPACE,
         }[place.kind]
         return base + place.number
 
@@ -96,12 +98,13 @@ class DriverPrinter(SizePrinter):
         super().__init__()
         self.program = program
         self.frame = frame
-        self.slots: list[Register] | None = None
         self.products: set[str] = set()
         self.functions: dict[str, str] = {}
         self.kernels: set[str] = set()
         self.k.lines = self.frames[0].lines
         self.nothing = Operand(None, self.k.constant(0, I64))
+        for level in program.memory.levels:
+            self._atom(level)
         steps = []
         for step in program.steps:
             if isinstance(step, KernelCall):
@@ -169,31 +172,11 @@ class DriverPrinter(SizePrinter):
     def _plain(self, size: SizeLike) -> Operand:
         return Operand(None, self._number(size))
 
-    def _sum(self, a: Register, b: Register) -> Register:
-        if a.literal and b.literal:
-            return self.k.constant(int(a.text) + int(b.text), I64)
-        if "0" in (a.text, b.text):
-            return b if a.text == "0" else a
-        return self.k("add", a, b)
-
     def _address(self, memory: Memory, offset: SizeLike = 0) -> Operand:
-        key = memory if memory.node is None else memory.node
-        place = self.program.places[key]
+        place = self.program.memory.places[key_of(memory)]
         itemsize = memory.dtype.itemsize  # type: ignore[attr-defined]
-        bytes_ = self._number(offset * itemsize)
-        if place.kind == "workspace":
-            return Operand(Frame.WORKSPACE, self._sum(self._slot(place.number), bytes_))
+        bytes_ = self._number(place.offset + offset * itemsize)
         return Operand(self.frame.word(place), bytes_)
-
-    def _slot(self, number: int) -> Register:
-        """Return where in the workspace a slot begins."""
-        if self.slots is None:
-            self.slots = []
-            start = self.k.constant(0, I64)
-            for size in self.program.slots:
-                self.slots.append(start)
-                start = self._sum(start, self._number(aligned(size)))
-        return self.slots[number]
 
     # ---------------------------------------------------------------- steps
 

@@ -2,10 +2,13 @@
 
 A compiled function is called through a C function of Python's vectorcall
 convention, printed as LLVM code: it checks that each argument is a contiguous NumPy
-array of the declared dtype, rank and sizes, makes the output arrays, takes the
-workspace, and runs the driver, without the GIL where the work is worth it. Whatever
-it does not handle it declines, by returning NotImplemented; the checks in Python then
-convert the arguments or say what is wrong with them.
+array of the declared dtype, rank and sizes, makes the output arrays or takes those
+given, takes the workspace, and runs the driver, without the GIL where the work is
+worth it. Whatever it does not handle it declines, by returning NotImplemented; the
+checks in Python then convert the arguments or say what is wrong with them.
+
+Arrays for the outputs follow the inputs, and NotImplemented follows them, so that an
+input too many is not taken for one.
 
 Addresses of this process, such as NumPy's array type, are passed in the *cells* of
 the function object, so the code itself can be cached on disk.
@@ -14,14 +17,12 @@ the function object, so the code itself can be cached on disk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Collection, Sequence
 
 from graphc.backends.cpu.driver import Frame
+from graphc.backends.cpu.entry_code import EntryCode
 from graphc.backends.cpu.native import (
     ARRAY_TYPE,
-    CAPACITY,
     CONTIGUOUS_ALIGNED,
     DATA,
     DESCR,
@@ -35,18 +36,18 @@ from graphc.backends.cpu.native import (
     FLOAT_VALUE,
     NDIM,
     NOT_IMPLEMENTED,
-    TAKEN,
     THREADS,
     TYPE,
     WORKSPACE,
+    WRITEABLE,
     layout_known,
 )
-from graphc.backends.cpu.printer import I64, SizePrinter
+from graphc.backends.cpu.printer import I64
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.graph.node import Node
 from graphc.schedule.program import Program
 from graphc.types import sizes
-from graphc.types.sizes import Atom, Dim, SizeLike
+from graphc.types.sizes import Dim, SizeLike
 
 RELEASE_BYTES = 1 << 15
 """Bytes touched from which the GIL is released: some microseconds of work."""
@@ -58,13 +59,13 @@ declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare void @Py_DecRef(ptr)
 declare void @Py_IncRef(ptr)
-declare ptr @PyErr_NoMemory()
-declare ptr @malloc(i64)
-declare void @free(ptr)
+declare void @PyErr_Clear()
+declare ptr @graphc_workspace(ptr, i64)
+declare i1 @graphc_overlap(ptr, i64, i64)
 """
 
 
-class EntryPrinter(SizePrinter):
+class EntryPrinter(EntryCode):
     """Prints the entry of one function. `text` and `name` hold the result."""
 
     def __init__(
@@ -74,26 +75,22 @@ class EntryPrinter(SizePrinter):
         driver: str,
         equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
         requirements: Sequence[tuple[SizeLike, Node]],
+        donated: Collection[int],
     ):
-        super().__init__()
-        self.program = program
-        self.frame = frame
-        self.lines = self.k.lines = self.frames[0].lines
-        self.bound: dict[Atom, Register] = {}
-        self.labels = 0
+        super().__init__(program, frame)
+        self.donated = set(donated)
         graph = program.graph
         self.dtypes = list(
             dict.fromkeys(n.dtype for n in (*graph.inputs, *graph.outputs))
         )
         self._arguments(graph.inputs)
+        self._bounded()
         for a, b, _ in equalities:
             self._require_equal(self._number(a), self._number(b))
         for need, _ in requirements:
             self._branch(self._emit(f"icmp sle i64 {self._number(need).text}, 0"))
-        self._outputs(graph.outputs)
+        self._outputs(graph.inputs, graph.outputs)
         self._run(driver, graph.outputs)
-        self.lines.append("fail:")
-        self.lines.append("  br label %decline")
         body = self._assemble(driver)
         self.name = f"graphc_{hashlib.sha256(body.encode()).hexdigest()[:20]}"
         self.text = body.replace("@ENTRY", f"@{self.name}")
@@ -107,6 +104,7 @@ class EntryPrinter(SizePrinter):
                 f"  %frame = alloca [{self.frame.words} x i64], align 64",
                 f"  %shape = alloca [{scratch} x i64]",
                 f"  %scalars = alloca [{len(self.program.graph.inputs) + 1} x i64]",
+                f"  %ranges = alloca [{2 * self.ranges + 1} x i64]",
                 f"  %cells_at = getelementptr i8, ptr %self, i64 {DATA}",
                 "  %cells = load ptr, ptr %cells_at",
                 *self.lines,
@@ -122,63 +120,29 @@ class EntryPrinter(SizePrinter):
             ]
         )
 
-    # ---------------------------------------------------------------- pieces
-
-    def _leaf(self, atom: Atom) -> tuple[Register, int]:
-        return self.bound[atom], 0
-
-    def _number(self, size: SizeLike) -> Register:
-        return self.size(size)[0]
-
-    def _emit(self, text: str) -> str:
-        name = self.k.fresh("e")
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def _cell(self, number: int, kind: str = "ptr") -> str:
-        at = self._emit(f"getelementptr i64, ptr %cells, i64 {number}")
-        return self._emit(f"load {kind}, ptr {at}")
-
-    def _field(self, pointer: str, offset: int, kind: str) -> str:
-        at = self._emit(f"getelementptr i8, ptr {pointer}, i64 {offset}")
-        return self._emit(f"load {kind}, ptr {at}")
-
-    def _word(self, number: int, value: str, kind: str = "i64") -> None:
-        at = self._emit(f"getelementptr i64, ptr %frame, i64 {number}")
-        self.lines.append(f"  store {kind} {value}, ptr {at}")
-
-    def _branch(self, condition: str, otherwise: str = "decline") -> None:
-        """Go on where a condition holds."""
-        self.labels += 1
-        label = f"go{self.labels}"
-        self.lines += [
-            f"  br i1 {condition}, label %{label}, label %{otherwise}",
-            f"{label}:",
-        ]
-
-    def _require_equal(self, a: Register, b: Register) -> None:
-        if a.text != b.text:
-            self._branch(self._emit(f"icmp eq i64 {a.text}, {b.text}"))
-
-    def _dtype_cell(self, dtype: np.dtype) -> str:
-        return self._cell(FIRST + self.dtypes.index(dtype))
-
     # ------------------------------------------------------------- arguments
 
     def _arguments(self, inputs: Sequence[Node]) -> None:
-        self._branch(self._emit(f"icmp eq i64 %count, {len(inputs)}"))
+        plain = self._emit(f"icmp eq i64 %count, {len(inputs)}")
+        n_all = len(inputs) + len(self.program.graph.outputs)
+        full = self._emit(f"icmp eq i64 %count, {n_all + 1}")
+        self._branch(self._emit(f"or i1 {plain}, {full}"))
+        self.given = full
         array_type = self._cell(ARRAY_TYPE)
+        self.arrays: list[str] = []
         checks: list[tuple[SizeLike, Register]] = []
         for number, node in enumerate(inputs):
             at = self._emit(f"getelementptr ptr, ptr %args, i64 {number}")
             value = self._emit(f"load ptr, ptr {at}")
+            self.arrays.append(value)
             kind = self._field(value, TYPE, "ptr")
             is_array = self._emit(f"icmp eq ptr {kind}, {array_type}")
             if node.ndim == 0 and node.dtype.kind == "f":
                 self._scalar(number, node, value, kind, is_array)
                 continue
             self._branch(is_array)
-            self._word(self.frame.inputs + number, self._array(node, value))
+            flags = WRITEABLE if number in self.donated and node.ndim else 0
+            self._word(self.frame.inputs + number, self._array(node, value, flags))
             if not node.ndim:
                 continue
             dimensions = self._field(value, DIMENSIONS, "ptr")
@@ -195,16 +159,17 @@ class EntryPrinter(SizePrinter):
         for number, dim in enumerate(self.frame.dim_order):
             self._word(self.frame.dims + number, self.bound[dim].text)
 
-    def _array(self, node: Node, value: str) -> str:
-        """Check dtype, rank and layout of an array and return its address."""
+    def _array(self, node: Node, value: str, more: int = 0) -> str:
+        """Check dtype, rank, layout and more flags; return the array's address."""
+        wanted_flags = CONTIGUOUS_ALIGNED | more
         descr = self._field(value, DESCR, "ptr")
         wanted = self._dtype_cell(node.dtype)
         self._branch(self._emit(f"icmp eq ptr {descr}, {wanted}"))
         ndim = self._field(value, NDIM, "i32")
         self._branch(self._emit(f"icmp eq i32 {ndim}, {node.ndim}"))
         flags = self._field(value, FLAGS, "i32")
-        both = self._emit(f"and i32 {flags}, {CONTIGUOUS_ALIGNED}")
-        self._branch(self._emit(f"icmp eq i32 {both}, {CONTIGUOUS_ALIGNED}"))
+        both = self._emit(f"and i32 {flags}, {wanted_flags}")
+        self._branch(self._emit(f"icmp eq i32 {both}, {wanted_flags}"))
         return self._field(value, DATA, "i64")
 
     def _scalar(
@@ -255,12 +220,80 @@ class EntryPrinter(SizePrinter):
 
     # --------------------------------------------------------------- outputs
 
-    def _outputs(self, outputs: Sequence[Node]) -> None:
-        """Make the output arrays; on failure those made so far are dropped."""
-        empty = self._cell(EMPTY)
-        self.made: list[str] = []
-        failed = ""
+    def _outputs(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> None:
+        """Take the arrays given for outputs, or make them."""
+        memory = self.program.memory
+        for node in (*inputs, *outputs):  # before the branch, for both sides of it
+            for size in (*node.shape, node.size * node.dtype.itemsize):
+                self._number(size)
+        if memory.written:
+            self._input_ranges(inputs)
+            self._apart(len(inputs) - len(memory.written), len(inputs))
+        self.lines.append(f"  br i1 {self.given}, label %take, label %make")
+        self.lines.append("take:")
+        taken = self._taken(inputs, outputs)
+        self.lines += ["  br label %ready", "make:"]
+        made = self._made(outputs)
+        self.lines += [f"{self.block}:", "  br label %ready", "ready:"]
+        self.outputs = []
+        for number in range(len(outputs)):
+            array = self._emit(
+                f"phi ptr [ {taken[number]}, %{self.taken_block} ], "
+                f"[ {made[number]}, %{self.block} ]"
+            )
+            self.outputs.append(array)
+        for number, array in enumerate(self.outputs):
+            self._word(self.frame.outputs + number, self._field(array, DATA, "i64"))
+
+    def _taken(self, inputs: Sequence[Node], outputs: Sequence[Node]) -> list[str]:
+        """Check the arrays given for outputs, and own one reference to each."""
+        memory = self.program.memory
+        if not memory.written:
+            self._input_ranges(inputs)
+        last = self._argument(len(inputs) + len(outputs))
+        not_implemented = self._cell(NOT_IMPLEMENTED)
+        self._branch(self._emit(f"icmp eq ptr {last}, {not_implemented}"))
+        array_type = self._cell(ARRAY_TYPE)
+        taken = []
+        ranges = len(inputs)
         for number, node in enumerate(outputs):
+            value = self._argument(len(inputs) + number)
+            taken.append(value)
+            if number in memory.reused:
+                donated = self.arrays[memory.reused[number]]
+                self._branch(self._emit(f"icmp eq ptr {value}, {donated}"))
+                continue
+            kind = self._field(value, TYPE, "ptr")
+            self._branch(self._emit(f"icmp eq ptr {kind}, {array_type}"))
+            start = self._array(node, value, WRITEABLE)
+            if node.ndim:
+                dimensions = self._field(value, DIMENSIONS, "ptr")
+            for axis, size in enumerate(node.shape):
+                at = self._emit(f"getelementptr i64, ptr {dimensions}, i64 {axis}")
+                actual = Register(self._emit(f"load i64, ptr {at}"), I64)
+                self._require_equal(self._number(size), actual)
+            self._range(ranges, node, start)
+            ranges += 1
+        self._apart(len(inputs), ranges)
+        self.lines += [f"  call void @Py_IncRef(ptr {v})" for v in taken]
+        self.taken_block = f"go{self.labels}"
+        return taken
+
+    def _argument(self, number: int) -> str:
+        at = self._emit(f"getelementptr ptr, ptr %args, i64 {number}")
+        return self._emit(f"load ptr, ptr {at}")
+
+    def _made(self, outputs: Sequence[Node]) -> list[str]:
+        """Make the arrays of outputs; on failure those made so far are dropped."""
+        empty = self._cell(EMPTY)
+        made: list[str] = []
+        reused = self.program.memory.reused
+        for number, node in enumerate(outputs):
+            if number in reused:
+                array = self.arrays[reused[number]]
+                self.lines.append(f"  call void @Py_IncRef(ptr {array})")
+                made.append(array)
+                continue
             for axis, size in enumerate(node.shape):
                 at = self._emit(f"getelementptr i64, ptr %shape, i64 {axis}")
                 self.lines.append(f"  store i64 {self._number(size).text}, ptr {at}")
@@ -275,17 +308,21 @@ class EntryPrinter(SizePrinter):
                 f"  br i1 {good}, label %{n}_made, label %{n}_failed",
                 f"{n}_failed:",
             ]
-            if self.made:  # drop the one before, and so on
-                self.lines += [
-                    f"  call void @Py_DecRef(ptr {self.made[-1]})",
-                    f"  br label %{failed}_failed",
-                ]
-            else:
-                self.lines.append("  ret ptr null")
-            self.lines.append(f"{n}_made:")
-            failed = n
-            self.made.append(array)
-            self._word(self.frame.outputs + number, self._field(array, DATA, "i64"))
+            self.lines += [
+                "  call void @PyErr_Clear()",
+                f"  br label %drop{len(made)}",
+                f"{n}_made:",
+            ]
+            made.append(array)
+        self.block = "all_made"
+        self.lines += [f"  br label %{self.block}", "drop0:", "  br label %decline"]
+        for number, array in enumerate(made[:-1], 1):  # then the one before, and so on
+            self.lines += [
+                f"drop{number}:",
+                f"  call void @Py_DecRef(ptr {array})",
+                f"  br label %drop{number - 1}",
+            ]
+        return made
 
     # ------------------------------------------------------------------- run
 
@@ -293,15 +330,18 @@ class EntryPrinter(SizePrinter):
         frame, program = self.frame, self.program
         self._word(Frame.THREADS, self._cell(THREADS, "i64"))
         self._word(Frame.ERROR, "0")
-        for number in range(len(program.constants)):
+        for number in range(len(program.memory.constants)):
             cell = self._cell(FIRST + len(self.dtypes) + number, "i64")
             self._word(frame.constants + number, cell)
-        need = self._number(program.workspace)
-        touched: SizeLike = program.workspace
+        for level in program.memory.levels:
+            self._atom(level)
+        need = self._number(program.memory.workspace)
+        touched: SizeLike = program.memory.workspace
         for node in (*program.graph.inputs, *outputs):
             touched = touched + node.size * node.dtype.itemsize
         big = self._emit(f"icmp sge i64 {self._number(touched).text}, {RELEASE_BYTES}")
-        workspace = self._take_workspace(need) if need.text != "0" else None
+        if need.text != "0":
+            self._take_workspace(need)
         self.lines.append(f"  br i1 {big}, label %unlocked, label %locked")
         self.lines += [
             "locked:",
@@ -314,81 +354,38 @@ class EntryPrinter(SizePrinter):
             "  br label %ran",
             "ran:",
         ]
-        if workspace is not None:
-            self._give_workspace()
         at = self._emit(f"getelementptr i64, ptr %frame, i64 {Frame.ERROR}")
         code = self._emit(f"load i64, ptr {at}")
         good = self._emit(f"icmp eq i64 {code}, 0")
         self.lines += [f"  br i1 {good}, label %result, label %dropped", "dropped:"]
-        self.lines += [f"  call void @Py_DecRef(ptr {m})" for m in self.made]
-        self.lines += ["  br label %fail", "result:"]
-        if len(self.made) == 1:
-            self.lines.append(f"  ret ptr {self.made[0]}")
+        self.lines += [f"  call void @Py_DecRef(ptr {m})" for m in self.outputs]
+        self.lines += ["  br label %decline", "result:"]
+        if len(self.outputs) == 1:
+            self.lines.append(f"  ret ptr {self.outputs[0]}")
             return
-        several = self._emit(f"call ptr @PyTuple_New(i64 {len(self.made)})")
-        for number, array in enumerate(self.made):
+        several = self._emit(f"call ptr @PyTuple_New(i64 {len(self.outputs)})")
+        for number, array in enumerate(self.outputs):
             self._emit(
                 f"call i32 @PyTuple_SetItem(ptr {several}, i64 {number}, ptr {array})"
             )
         self.lines.append(f"  ret ptr {several}")
 
-    def _take_workspace(self, need: Register) -> str:
-        """Use the function's own workspace, or a temporary one if it is in use."""
-        lines = self.lines
-        room = self._emit(f"add i64 {need.text}, 64")
-        taken = self._emit(f"getelementptr i64, ptr %cells, i64 {TAKEN}")
-        pair = self._emit(f"cmpxchg ptr {taken}, i64 0, i64 1 acq_rel monotonic")
-        own = self._emit(f"extractvalue {{i64, i1}} {pair}, 1")
-        held = self._emit(f"getelementptr i64, ptr %cells, i64 {WORKSPACE}")
-        capacity = self._emit(f"getelementptr i64, ptr %cells, i64 {CAPACITY}")
-        lines += [
-            f"  br i1 {own}, label %w_own, label %w_other",
-            "w_own:",
-            f"  %w_cap = load i64, ptr {capacity}",
-            f"  %w_fits = icmp sge i64 %w_cap, {room}",
-            f"  %w_old = load ptr, ptr {held}",
-            "  br i1 %w_fits, label %w_have, label %w_grow",
-            "w_grow:",
-            "  call void @free(ptr %w_old)",
-            f"  %w_grown = call ptr @malloc(i64 {room})",
-            f"  store ptr %w_grown, ptr {held}",
-            "  %w_bad = icmp eq ptr %w_grown, null",
-            f"  %w_size = select i1 %w_bad, i64 0, i64 {room}",
-            f"  store i64 %w_size, ptr {capacity}",
-            "  br i1 %w_bad, label %w_release, label %w_have",
-            "w_release:",
-            f"  store atomic i64 0, ptr {taken} release, align 8",
-            "  br label %w_failed",
-            "w_failed:",
-            *(f"  call void @Py_DecRef(ptr {m})" for m in self.made),
-            "  %w_error = call ptr @PyErr_NoMemory()",
-            "  ret ptr null",
-            "w_other:",
-            f"  %w_new = call ptr @malloc(i64 {room})",
-            "  %w_none = icmp eq ptr %w_new, null",
-            "  br i1 %w_none, label %w_failed, label %w_have",
-            "w_have:",
-            "  %w = phi ptr [ %w_old, %w_own ], [ %w_grown, %w_grow ], [ %w_new, %w_other ]",
-            "  %w_raw = ptrtoint ptr %w to i64",
-            "  %w_up = add i64 %w_raw, 63",
-            "  %w_at = and i64 %w_up, -64",
-        ]
-        self._owned = own
-        self._taken = taken
-        self._word(Frame.WORKSPACE, "%w_at")
-        return "%w"
-
-    def _give_workspace(self) -> None:
+    def _take_workspace(self, need: Register) -> None:
+        """Take the thread's workspace; without memory Python says for what."""
+        state = self._cell(WORKSPACE)
+        block = self._emit(f"call ptr @graphc_workspace(ptr {state}, i64 {need.text})")
+        none = self._emit(f"icmp eq ptr {block}, null")
+        empty = self._emit(f"icmp eq i64 {need.text}, 0")
+        good = self._emit(f"xor i1 {none}, true")
+        good = self._emit(f"or i1 {good}, {empty}")
         self.lines += [
-            f"  br i1 {self._owned}, label %w_back, label %w_free",
-            "w_back:",
-            f"  store atomic i64 0, ptr {self._taken} release, align 8",
-            "  br label %w_done",
-            "w_free:",
-            "  call void @free(ptr %w)",
-            "  br label %w_done",
-            "w_done:",
+            f"  br i1 {good}, label %w_have, label %w_failed",
+            "w_failed:",
+            *(f"  call void @Py_DecRef(ptr {m})" for m in self.outputs),
+            "  br label %decline",
+            "w_have:",
         ]
+        self._word(Frame.WORKSPACE, block, "ptr")
 
 
 def _plain_dim(size: SizeLike) -> Dim | None:
@@ -407,6 +404,7 @@ def native_entry(
     driver: str,
     equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
     requirements: Sequence[tuple[SizeLike, Node]],
+    donated: Collection[int],
 ) -> EntryPrinter | None:
     """Return the printed entry, None where only the checks in Python can serve.
 
@@ -415,10 +413,10 @@ def native_entry(
     """
     plain = {_plain_dim(s) for n in program.graph.inputs for s in n.shape}
     if (
-        program.copies
+        program.memory.copies
         or not layout_known()
         or not all(d in plain for d in frame.dim_order)
         or not program.graph.outputs
     ):
         return None
-    return EntryPrinter(program, frame, driver, equalities, requirements)
+    return EntryPrinter(program, frame, driver, equalities, requirements, donated)

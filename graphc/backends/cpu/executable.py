@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.backends.cpu import gemm, jit
+from graphc.backends.cpu import gemm, jit, memory
 from graphc.backends.cpu.cache import machine_code
 from graphc.backends.cpu.driver import DriverPrinter, Frame, KernelCode, Launch
 from graphc.backends.cpu.entry import native_entry
@@ -22,9 +22,12 @@ from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import Kernel
 from graphc.kernels.text import kernel_text
 from graphc.schedule.evaluate import KernelCall
+from graphc.schedule.memory import check_sizes, evaluator
+from graphc.schedule.packing import ALIGNMENT
 from graphc.schedule.program import Program, schedule
-from graphc.types import sizes
+from graphc.schedule.rematerialize import within_budget
 from graphc.types.config import options
+from graphc.types.errors import AllocationError
 from graphc.types.sizes import Dim, SizeLike
 
 _loaded: dict[str, int] = {}
@@ -78,9 +81,16 @@ class Executable:
         equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
         requirements: Sequence[tuple[SizeLike, Node]],
         threads: int = 0,
+        donated: Sequence[int] = (),
+        budget: int | None = None,
+        dims_of_budget: Mapping[str, int] | None = None,
     ):
         self.threads = threads
-        self.program: Program = schedule(graph)
+        self.program: Program = (
+            schedule(graph, donated)
+            if budget is None
+            else within_budget(graph, donated, budget, dims_of_budget or {})
+        )
         self.frame = Frame(self.program, dims)
         self.dims = list(dims)
         pool()
@@ -96,11 +106,17 @@ class Executable:
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.entry: NativeEntry | None = None
         printed = native_entry(
-            self.program, self.frame, self.driver.name, equalities, requirements
+            self.program,
+            self.frame,
+            self.driver.name,
+            equalities,
+            requirements,
+            donated,
         )
         if printed is not None:
+            memory.support()
             address = _ensure_loaded(printed.name, printed.text, "once")
-            self._entry_parts = address, printed.dtypes, self.program.constants
+            self._entry_parts = address, printed.dtypes, self.program.memory.constants
             self.entry = NativeEntry(*self._entry_parts, threads=threads)
         if options().debug >= 3:
             print(self.source(), file=sys.stderr)
@@ -123,36 +139,69 @@ class Executable:
     ) -> Node | None:
         """Run on contiguous arrays of the right types, filling `outputs`.
 
+        Outputs that the program puts into donated inputs must be these arrays.
+
         Returns
         -------
         Node or None
             The node that found an index out of range, if one did.
+
+        Raises
+        ------
+        AllocationError
+            If memory for the workspace cannot be had.
         """
         frame = self.frame
         words = np.zeros(frame.words, np.int64)
         words[Frame.THREADS] = self.threads
-        need = sizes.evaluate(self.program.workspace, values.__getitem__)  # type: ignore[arg-type]
-        workspace = np.empty(need + 64, np.uint8)
-        words[Frame.WORKSPACE] = workspace.ctypes.data + (-workspace.ctypes.data) % 64
+        workspace = self._workspace(values)
+        words[Frame.WORKSPACE] = workspace.ctypes.data
         for first, group in (
             (frame.inputs, arrays),
             (frame.outputs, outputs),
-            (frame.constants, self.program.constants),
+            (frame.constants, self.program.memory.constants),
         ):
             for number, array in enumerate(group):
                 words[first + number] = array.ctypes.data
         for number, dim in enumerate(self.dims):
             words[frame.dims + number] = values[dim]
         self._call(words.ctypes.data)
-        for number, place in self.program.copies:
+        for number, place in self.program.memory.copies:
             source = {
                 "input": arrays,
                 "output": outputs,
-                "constant": self.program.constants,
+                "constant": self.program.memory.constants,
             }[place.kind][place.number]
             outputs[number][...] = source
         code = int(words[Frame.ERROR])
         return self.program.reports[code - 1] if code else None
+
+    def release(self) -> None:
+        """Free the workspace of the calling thread."""
+        memory.release()
+
+    def check_sizes(self, values: Mapping[Dim, int]) -> None:
+        """Raise `AllocationError` for an array that no memory could hold."""
+        check_sizes(self.program.graph.nodes, values)
+
+    def _workspace(self, values: Mapping[Dim, int]) -> np.ndarray:
+        """Return a workspace for one call.
+
+        The thread's own could be taken away between here and the driver, by whatever
+        Python runs in between.
+        """
+        plan = self.program.memory
+        size = evaluator(plan, values)
+        need = size(plan.workspace)
+        try:
+            raw = np.empty(need + ALIGNMENT, np.uint8)
+        except (MemoryError, ValueError):
+            largest = max(plan.arrays, key=lambda a: size(a.size))
+            raise AllocationError(
+                f"memory for intermediate arrays, {need:,} bytes, cannot be had. The "
+                f"largest is {largest.label}, of {size(largest.size):,} bytes."
+            ) from None
+        return raw[-raw.ctypes.data % ALIGNMENT :]
 
     def source(self) -> str:
         """Return the kernels as readable text, each once, in order of execution."""

@@ -5,24 +5,23 @@ from __future__ import annotations
 import ctypes
 import sys
 import sysconfig
-import weakref
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from graphc.backends.cpu import jit
+from graphc.backends.cpu import jit, memory
 
 # Offsets in CPython's and NumPy's objects; `layout_known` checks them.
 TYPE, FLOAT_VALUE = 8, 16
 DATA, NDIM, DIMENSIONS, DESCR, FLAGS = 16, 24, 32, 56, 64
 CONTIGUOUS_ALIGNED = 0x0101
+WRITEABLE = 0x0400
 
 # Cells of a function object.
 THREADS, ARRAY_TYPE, EMPTY, NOT_IMPLEMENTED = 0, 1, 2, 3
-WORKSPACE, CAPACITY, TAKEN = 4, 5, 6
-FLOAT_TYPE, FLOAT64_TYPE, FLOAT32_TYPE, FIRST = 7, 8, 9, 10
+WORKSPACE, FLOAT_TYPE, FLOAT64_TYPE, FLOAT32_TYPE, FIRST = 4, 5, 6, 7, 8
 
 METH_FASTCALL = 0x80
 
@@ -42,6 +41,7 @@ class NativeEntry:
     Attributes
     ----------
     call : callable
+        Takes the inputs, or the inputs, the arrays for the outputs and NotImplemented.
         Returns the one output, or a tuple of them.
     """
 
@@ -55,6 +55,7 @@ class NativeEntry:
         self._cells = np.zeros(FIRST + len(dtypes) + len(constants), np.int64)
         fill = self._cells
         fill[THREADS] = threads
+        fill[WORKSPACE] = memory.support().address
         fill[ARRAY_TYPE] = id(np.ndarray)
         fill[FLOAT_TYPE] = id(float)
         fill[FLOAT64_TYPE] = id(np.float64)
@@ -73,14 +74,6 @@ class NativeEntry:
         self.call: Callable[..., Any] = make(
             ctypes.byref(self._method), self._cells, None
         )
-        weakref.finalize(self, _free_workspace, self._cells).atexit = False
-
-
-def _free_workspace(cells: np.ndarray) -> None:
-    """Give back the workspace a function kept between calls."""
-    if cells[WORKSPACE]:
-        ctypes.CDLL(None).free(ctypes.c_void_p(int(cells[WORKSPACE])))
-        cells[WORKSPACE] = 0
 
 
 @lru_cache(maxsize=1)
@@ -126,7 +119,7 @@ def _numpy_empty() -> int:
     table = get(capsule, None)
     for name in ("PyTuple_New", "PyTuple_SetItem", "PyEval_SaveThread"):
         _add_python_symbol(name)
-    for name in ("PyEval_RestoreThread", "Py_DecRef", "Py_IncRef", "PyErr_NoMemory"):
+    for name in ("PyEval_RestoreThread", "Py_DecRef", "Py_IncRef", "PyErr_Clear"):
         _add_python_symbol(name)
     return ctypes.c_size_t.from_address(table + 184 * 8).value
 

@@ -222,7 +222,8 @@ class KernelPrinter(SizePrinter):
             lines[1:1] = [line for _, load in words for line in load]
             function = [f"define void @KERNEL({head}, ptr %arguments) nounwind {{"]
             return "\n".join([*function, *lines, self.module.text()])
-        words = self._words(range(self._count()))
+        own = [i for i in range(self._count()) if i not in kernel.in_place]
+        words = self._words(own)
         parameters = [name.replace("ptr %b", "ptr noalias %b") for name, _ in words]
         return "\n".join(
             [
@@ -350,11 +351,12 @@ class KernelPrinter(SizePrinter):
 
     def _address(self, buffer: Buffer, offset: SizeLike, depth: int) -> str:
         place, _ = self.size(self.canonical.offset(buffer, offset))
+        number = self.kernel.in_place.get(buffer.number, buffer.number)
         with self.at(depth):
             kind = memory_type(buffer.dtype)
-            base = f"%b{buffer.number}"
+            base = f"%b{number}"
             if self.straight:  # where it is needed: there may be hundreds
-                word = f"getelementptr i64, ptr %arguments, i64 {buffer.number}"
+                word = f"getelementptr i64, ptr %arguments, i64 {number}"
                 at = self.k.pure(word, I64).text
                 base = self.k.pure(f"load ptr, ptr {at}", I64).text
             text = f"getelementptr inbounds {kind}, ptr {base}"
