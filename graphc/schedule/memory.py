@@ -256,6 +256,7 @@ class Planner:
                 array = self.arrays.get(key)
                 if array is None:
                     size = memory.size * memory.dtype.itemsize  # type: ignore[attr-defined]
+                    assert isinstance(key, (Memory, Node))
                     array = Array(key, size, number, number, _label(step, memory))
                     self.arrays[key] = array
                     if place is not None:

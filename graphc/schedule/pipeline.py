@@ -237,9 +237,7 @@ def _joined(
     return unit
 
 
-def _start(
-    unit: _Unit, rows: SizeLike, fitted: Fitted, replaced: Replaced
-) -> None:
+def _start(unit: _Unit, rows: SizeLike, fitted: Fitted, replaced: Replaced) -> None:
     """Take a step that is alone as the first of a pipeline over so many rows."""
     (member,) = unit.members
     if isinstance(member.call, KernelCall):
@@ -455,9 +453,7 @@ def _is_fixed(atom: Atom) -> bool:
     return True
 
 
-def _finished(
-    unit: _Unit, replaced: Replaced, apart: bool
-) -> Step | PipelineCall:
+def _finished(unit: _Unit, replaced: Replaced, apart: bool) -> Step | PipelineCall:
     """Return the step of a unit."""
     for member in unit.members:
         member.call = replaced.get(id(member.call), member.call)

@@ -109,7 +109,7 @@ def schedule(
 
     steps = [step for depth in sorted(depth_steps) for step in depth_steps[depth]]
     order = {id(step): number for number, step in enumerate(steps)}
-    program.steps = pipelined(steps, again, graph.outputs, apart=not pipelines)
+    program.steps = pipelined(steps, again, graph.outputs, not pipelines)
     if not pipelines:  # one by one, in the same blocks: partial sums are the same
         program.steps = sorted(calls_of(program.steps), key=lambda c: order[id(c)])
     planner = Planner(graph.inputs, graph.outputs, program.steps, fusion.kept, donated)

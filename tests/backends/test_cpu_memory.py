@@ -189,12 +189,13 @@ def in_place(f):
 
 
 def test_a_map_after_a_product_writes_in_place():
-    x = cg.tensor("x", ("n", 16))
+    x = cg.tensor("x", (12, 16))  # too few rows for a pipeline
     w = cg.matrix("w", (16, 16))
     f = cg.compile([x, w], cg.tanh(x @ w) * 2.0)
     assert len(in_place(f)) == 1
     assert f.memory_plan.arrays[0].place == "output 0"
     a, b = np.random.default_rng(0).standard_normal((2, 16, 16))
+    a = a[:12]
     np.testing.assert_allclose(f(a, b), np.tanh(a @ b) * 2, rtol=1e-12)
 
 

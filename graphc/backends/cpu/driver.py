@@ -172,6 +172,13 @@ class DriverPrinter(SizePrinter):
     def _plain(self, size: SizeLike) -> Operand:
         return Operand(None, self._number(size))
 
+    def _sum(self, a: Register, b: Register) -> Register:
+        if a.literal and b.literal:
+            return self.k.constant(int(a.text) + int(b.text), I64)
+        if "0" in (a.text, b.text):
+            return b if a.text == "0" else a
+        return self.k("add", a, b)
+
     def _address(self, memory: Memory, offset: SizeLike = 0) -> Operand:
         place = self.program.memory.places[key_of(memory)]
         itemsize = memory.dtype.itemsize  # type: ignore[attr-defined]
