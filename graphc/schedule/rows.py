@@ -349,7 +349,9 @@ class GroupLowering(Evaluation):
         )
         kernel = unroll_short_loops(kernel, self.k, self.short)
         kernel = split_loops(kernel, self.k)
-        calls = [KernelCall(kernel, self.memory, self.chunks, self.order, self.block)]
+        calls = [
+            KernelCall(kernel, self.memory, self.chunks, self.order, self.block)
+        ]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
         for node, buffer, width in self.partials:
             by_width.setdefault(width, []).append((node, buffer))

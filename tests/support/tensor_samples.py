@@ -336,23 +336,15 @@ for _label, _pieces, _shapes, _axis in (
 
 # ------------------------------------------------------------------------- order
 
-add_sample(
-    order.after_,
-    "matrix",
-    lambda x, y: order.after_(x, y),
-    lambda x, y: x,
-    real(3, 4),
-    real(2),
-)
-add_sample(
-    order.after_,
-    "after what is computed",
-    lambda x, y: order.after_(cg.exp(x), (y * y).sum()),
-    lambda x, y: np.exp(x),
-    real(3),
-    real(2, 2),
-    shapes=[("n",), ("m", "m")],
-)
+for _label, _shapes in (("matrix", None), ("symbolic", [("n", "m")])):
+    add_sample(
+        order.after_,
+        _label,
+        lambda x: order.after_(cg.exp(x), (x * x).sum()),
+        lambda x: np.exp(x),
+        real(3, 4),
+        shapes=_shapes,
+    )
 
 # ------------------------------------------------------------------------- index
 
