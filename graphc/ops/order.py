@@ -14,6 +14,7 @@ import numpy as np
 
 from graphc.graph.node import Node
 from graphc.ops.declare import Index, Move, Scalars, SizeOf, Value
+from graphc.ops.move import all_batched
 from graphc.types.tensor_type import TensorType
 
 
@@ -44,7 +45,7 @@ class After(Move):
     def batch(
         self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
     ) -> Node:
-        return args[0]
+        return all_batched(args, batched)[0]
 
 
 after_ = After("after")

@@ -161,6 +161,8 @@ def _collection_paused(graph: Graph) -> Iterator[None]:
                 _pauses -= 1
                 if not _pauses:
                     gc.enable()
+
+
 def _donated(donate: Any, inputs: Sequence[Node]) -> tuple[int, ...]:
     """Return the positions of the inputs to be donated."""
     nodes, structure = flatten_expressions(donate, "donate")

@@ -28,7 +28,7 @@ def test_one_workload_with_numpy_as_the_only_peer(tmp_path, capsys):
     assert list(rows) == ["graphc", "numpy"]
     for row in rows.values():
         assert row["error"] < 1e-12
-        assert row["memory"] > row["memory_before"] > 10e6
+        assert row["memory"] >= row["memory_before"] > 10e6
         assert min(row[k] for k in ("seconds", "compile", "ratio", "of_machine")) > 0
     assert rows["graphc"]["ratio"] == 1
 
