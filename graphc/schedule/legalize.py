@@ -26,9 +26,13 @@ SMALL = 8
 """Up to this many rows, columns and terms a product is loops in its kernel."""
 
 
-def legalize(graph: Graph) -> Graph:
-    """Return the graph with products in the form their kernels take."""
-    return _with_joined_products(graph.rewritten(_product))
+def legalize(graph: Graph, join: bool = True) -> Graph:
+    """Return the graph with products in the form their kernels take.
+
+    Unless `join`, products are added up one by one.
+    """
+    graph = graph.rewritten(_product)
+    return _with_joined_products(graph) if join else graph
 
 
 def _product(node: Node) -> Node | None:

@@ -64,15 +64,16 @@ def schedule(
     donated : collection of int
         Positions of the inputs whose memory may be written to.
     pipelines : bool
-        Whether steps may run by blocks of rows: faster, but what a pipeline makes for
-        later steps is all in memory when it ends.
+        Whether steps may run by blocks of rows, and sums of products as one: faster,
+        but what a pipeline makes for later steps is all in memory when it ends, and so
+        are the operands of the products.
 
     Raises
     ------
     AllocationError
         If an array is larger than memory can be.
     """
-    graph = legalize(graph)
+    graph = legalize(graph, pipelines)
     for node in graph.nodes:
         size = node.size
         if isinstance(size, int) and size * node.dtype.itemsize > LARGEST:
