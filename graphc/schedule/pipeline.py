@@ -18,21 +18,11 @@ from itertools import chain
 from math import isqrt
 
 from graphc.graph.node import Node
-from graphc.kernels.ir import (
-    Buffer,
-    Dynamic,
-    Load,
-    Loop,
-    LoopVar,
-    RowLoop,
-    Store,
-    all_values,
-    statements,
-)
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.product import PACKED, ProductCall
+from graphc.schedule.row_access import RowAccess, ratio
 from graphc.types import sizes
-from graphc.types.sizes import Atom, Function, SizeLike
+from graphc.types.sizes import SizeLike
 
 FEWEST_ROWS = 16
 """Products of fewer rows are shared by their columns instead."""
@@ -261,10 +251,10 @@ def _add(unit: _Unit, member: Member) -> None:
     if isinstance(call, ProductCall):
         unit.made[key_of(call.memory[2])] = call.n
         return
-    view = _Rows(call, member.scale)
+    view = RowAccess(call, member.scale)
     for buffer, memory in zip(call.kernel.buffers, call.memory):
         if buffer.written and memory.node is not None:
-            width = _ratio(memory.size, rows)
+            width = ratio(memory.size, rows)
             if width is not None and view.stores_stay(buffer, width):
                 unit.made[key_of(memory)] = width
 
@@ -297,7 +287,7 @@ def _kernel_scale(call: KernelCall, unit: _Unit) -> SizeLike | None:
     scale = _scale(call, rows)
     if scale is None:
         return None
-    view = _Rows(call, scale)
+    view = RowAccess(call, scale)
     written = {id(k) for m in unit.members for k in _writes(m.call)}
     for buffer, memory in zip(call.kernel.buffers, call.memory):
         key = key_of(memory)
@@ -314,144 +304,7 @@ def _scale(call: KernelCall, rows: SizeLike) -> SizeLike | None:
     if call.block > 1:
         blocks = sizes.floordiv(rows + (call.block - 1), call.block)
         return 1 if call.kernel.rows == blocks else None
-    return _ratio(call.kernel.rows, rows)
-
-
-def _ratio(size: SizeLike, rows: SizeLike) -> SizeLike | None:
-    """Return ``size / rows`` if that is a whole number whatever the dimensions are."""
-    if size == rows:
-        return 1
-    if isinstance(rows, int):
-        if isinstance(size, int):
-            return size // rows if rows > 0 and size % rows == 0 else None
-        return None
-    if isinstance(size, int):
-        return None
-    # both are symbolic: divide the leading terms, and see whether that is all
-    (monomial, c), (other, d) = size.terms[0], rows.terms[0]
-    left = list(monomial)
-    for atom in other:
-        if atom not in left:
-            return None
-        left.remove(atom)
-    if c % d:
-        return None
-    out: SizeLike = c // d
-    for atom in left:
-        out = out * sizes.of_atom(atom)
-    return out if out * rows == size else None
-
-
-class _Rows:
-    """Where a kernel's accesses lie, in rows of a pipeline."""
-
-    def __init__(self, call: KernelCall, scale: SizeLike):
-        kernel = call.kernel
-        self.scale = scale
-        self.block = call.block
-        self.extents: dict[Atom, SizeLike] = {}
-        for s in (*kernel.loops, *kernel.statements()):
-            if isinstance(s, (Loop, RowLoop)):
-                self.extents[s.var] = _bound(s.extent)
-        self.loads: dict[int, list[tuple[RowLoop | None, SizeLike]]] = {}
-        self.stores: dict[int, list[tuple[RowLoop | None, SizeLike]]] = {}
-        parts: list[tuple[RowLoop | None, list]] = [
-            (None, kernel.before),
-            *((loop, loop.body) for loop in kernel.loops),
-            (None, kernel.after),
-        ]
-        for loop, body in parts:
-            for value in all_values(body):
-                if isinstance(value, Load):
-                    place = self.loads.setdefault(value.buffer.number, [])
-                    place.append((loop, value.offset))
-            for s in statements(body):
-                if isinstance(s, Store):
-                    place = self.stores.setdefault(s.buffer.number, [])
-                    place.append((loop, s.offset))
-
-    def loads_stay(self, buffer: Buffer, width: SizeLike) -> bool:
-        """Tell whether a buffer is only read at the row at hand."""
-        return self._stay(self.loads.get(buffer.number, ()), width)
-
-    def stores_stay(self, buffer: Buffer, width: SizeLike) -> bool:
-        """Tell whether a buffer is only written at the row at hand."""
-        return self._stay(self.stores.get(buffer.number, ()), width)
-
-    def _stay(
-        self, places: Iterable[tuple[RowLoop | None, SizeLike]], width: SizeLike
-    ) -> bool:
-        for loop, offset in places:
-            if loop is None:
-                return False
-            row = loop.low + sizes.of_atom(loop.var)
-            if self.scale == width and self.block == 1 and offset == row:
-                continue
-            room = width * self.block
-            if self.scale != 1 or not self._within(offset - row * room, room):
-                return False
-        return True
-
-    def _within(self, rest: SizeLike, width: SizeLike) -> bool:
-        """Tell whether ``0 <= rest < width`` for all values of a kernel's variables."""
-        low = high = rest if isinstance(rest, int) else rest - rest
-        for monomial, c in () if isinstance(rest, int) else rest.terms:
-            term: SizeLike = c
-            most: SizeLike = 0
-            moving = 0
-            for atom in monomial:
-                end = self._end(atom)
-                if end is None:
-                    term = term * sizes.of_atom(atom)
-                    continue
-                moving += 1
-                most = end - 1
-            if moving > 1 or (moving and not sizes.non_negative(most)):
-                return False
-            if not moving:
-                low, high = low + term, high + term
-            elif c > 0:
-                high = high + term * most
-            else:
-                low = low + term * most
-        return sizes.non_negative(low) and sizes.non_negative(width - 1 - high)
-
-    def _end(self, atom: Atom) -> SizeLike | None:
-        """Return the bound of what varies within a kernel, None for a dimension."""
-        if isinstance(atom, LoopVar):
-            # a variable of no loop has no bound that could be met
-            return self.extents.get(atom, -1)
-        if isinstance(atom, Dynamic):
-            return atom.extent
-        if isinstance(atom, Function) and not _is_fixed(atom):
-            return atom.right if atom.name == "%" else -1
-        return None
-
-
-def _bound(extent: SizeLike) -> SizeLike:
-    """Return the part of a minimum that depends on dimensions only."""
-    if not isinstance(extent, int) and len(extent.terms) == 1:
-        ((monomial, c),) = extent.terms
-        if c == 1 and len(monomial) == 1 and isinstance(monomial[0], Function):
-            least = monomial[0]
-            for part in (least.left, least.right) if least.name == "min" else ():
-                if isinstance(part, int) or all(map(_is_fixed, part.atoms())):
-                    return part
-    return extent
-
-
-def _is_fixed(atom: Atom) -> bool:
-    """Tell whether an atom depends on dimensions only."""
-    stack = [atom]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, (LoopVar, Dynamic)):
-            return False
-        if isinstance(top, Function):
-            for part in (top.left, top.right):
-                if not isinstance(part, int):
-                    stack.extend(part.atoms())
-    return True
+    return ratio(call.kernel.rows, rows)
 
 
 def _finished(unit: _Unit, replaced: Replaced, apart: bool) -> Step | PipelineCall:
