@@ -101,6 +101,16 @@ def fold_arrays(node: Node) -> Node | None:
     return None if result is None else constant(result)
 
 
+@rules.on(constant_)
+def constant_of_one_number(node: Node) -> Node | None:
+    """[c, c, ..., c] -> c everywhere: nothing has to be read from memory."""
+    array = np.ascontiguousarray(node.params[0].array)
+    if array.size < 2:
+        return None
+    bits = array.reshape(-1).view(f"u{array.itemsize}")  # -0.0 is not 0.0
+    return uniform(array.flat[0], node) if (bits == bits[0]).all() else None
+
+
 @rules.on(cast_)
 def cast_of_range(node: Node) -> Node | None:
     """cast(arange(n)) -> arange(n), and of a size, in the dtype wanted."""

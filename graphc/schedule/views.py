@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from graphc.graph.node import Node
 from graphc.ops.declare import Elementwise, Index
+from graphc.ops.leaf import uniform_value
 from graphc.ops.slicing import concatenate_
 from graphc.schedule.access import (
     AXES,
@@ -66,6 +68,8 @@ def pieces(product: Node, info: dict[Node, Any]) -> list[Piece]:
         and len({x.shape[-1] for x in a.args} | {x.shape[-2] for x in b.args}) == 1
     ):
         parts = [_piece(x, y, product.ndim, info) for x, y in zip(a.args, b.args)]
+        left, right = ([p[side] for p in parts] for side in (0, 1))
+        parts = [Piece(*p) for p in zip(_alike(left), _alike(right))]
         if len({(p.left[2:], p.right[2:]) for p in parts}) == 1:
             return parts
     return [_piece(a, b, product.ndim, info)]
@@ -82,6 +86,18 @@ def _piece(a: Node, b: Node, ndim: int, info: dict[Node, Any]) -> Piece:
     )
 
 
+def _alike(views: Sequence[MatrixView]) -> list[MatrixView]:
+    """Read arrays of one number as the others lie: all orders are alike in them."""
+    model = next((v for v in views if uniform_value(v.source) is None), views[0])
+    out = []
+    for view in views:
+        if uniform_value(view.source) is not None and view.source.ndim:
+            same = view.source.size == model.source.size and model.offset == 0
+            view = model._replace(source=view.source) if same else view
+        out.append(view)
+    return out
+
+
 def _view(
     node: Node, index: Index, matrix_axes: tuple[int, int], info: dict[Node, Any]
 ) -> MatrixView:
@@ -96,7 +112,7 @@ def _view(
         if info[node].kind != "virtual" or isinstance(node.op, Elementwise):
             break
         reads, plain = reading(node)
-        if not plain or info[node.args[reads[0].position]].kind == "immediate":
+        if not plain:
             break
         index = substitute(reads[0].index, index)
         node = node.args[reads[0].position]

@@ -117,6 +117,7 @@ FOLD = {
         lambda: x * move.reshape(leaf.full((n, 1), 3.0, "float64"), (n,))
     ),
     "fold_arrays": Example(lambda: c + cg.constant(np.arange(3.0)) ** 3),
+    "constant_of_one_number": Example(lambda: x + cg.constant(np.ones((2, 1)))),
     "cast_of_range": Example(lambda: ar.cast(leaf.iota(n), "float32") + f),
 }
 
