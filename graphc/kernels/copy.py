@@ -209,6 +209,11 @@ class Copy:
                 return self.k.constant(known, value.dtype)
         if value.name == "cast":
             return self.k.cast(new[0], value.dtype)
+        if value.name == "add" and value.dtype.kind == "f":
+            # what a condition left out adds nothing: x + 0.0 -> x, as among the passes
+            for term, other in ((new[0], new[1]), (new[1], new[0])):
+                if isinstance(term, Constant) and term.value == 0:
+                    return other
         return self.k(value.name, *new)
 
     def _decided(self, name: str, a: Value, b: Value) -> bool | None:

@@ -27,7 +27,7 @@ from graphc.kernels.ir import (
     value_atoms,
 )
 from graphc.types import sizes
-from graphc.types.sizes import SizeLike
+from graphc.types.sizes import Atom, Function, SizeLike
 
 MOST_PIECES = 24
 """Pieces a kernel is cut into at the most."""
@@ -200,11 +200,12 @@ def _changes(value: object, var: LoopVar, outer: set[LoopVar]) -> Iterator[SizeL
     difference = a - b  # type: ignore[operator]
     if isinstance(difference, int):
         return
-    rest = sizes.substitute(difference, {var: 0}.get)
-    slope = sizes.substitute(difference, {var: 1}.get) - rest
+    atom, each = _counter(difference, var)
+    rest = sizes.substitute(difference, {atom: 0}.get)
+    slope = sizes.substitute(difference, {atom: 1}.get) - rest
     if not isinstance(slope, int) or slope == 0:
         return
-    if rest + slope * sizes.of_atom(var) != difference:
+    if rest + slope * sizes.of_atom(atom) != difference:
         return
     if any(
         isinstance(atom, (LoopVar, Dynamic)) and atom not in outer
@@ -213,16 +214,34 @@ def _changes(value: object, var: LoopVar, outer: set[LoopVar]) -> Iterator[SizeL
         return
     if value.name in ("eq", "ne"):
         if abs(slope) == 1:
-            yield -rest * slope
-            yield -rest * slope + 1
+            yield -rest * slope * each
+            yield (-rest * slope + 1) * each
         return
     # at which first value of the variable it is otherwise than before
     if value.name in ("gt", "le"):
         rest = rest - 1
     if slope > 0:
-        yield sizes.floordiv(-rest + (slope - 1), slope)
+        yield sizes.floordiv(-rest + (slope - 1), slope) * each
     else:
-        yield sizes.floordiv(rest, -slope) + 1
+        yield (sizes.floordiv(rest, -slope) + 1) * each
+
+
+def _counter(size: SizeLike, var: LoopVar) -> tuple[Atom, int]:
+    """Return what counts the rounds in a size: a loop's variable, or a quotient of it.
+
+    And the rounds after which that grows by one.
+    """
+    if not isinstance(size, int):
+        for atom in size.atoms():
+            if (
+                isinstance(atom, Function)
+                and atom.name == "//"
+                and atom.left == sizes.of_atom(var)
+                and isinstance(atom.right, int)
+                and atom.right > 0
+            ):
+                return atom, atom.right
+    return var, 1
 
 
 def _insert(cuts: list[SizeLike], cut: SizeLike, bounds: Bounds) -> None:
