@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
-from graphc.ops.arithmetic import as_node, cast, multiply, not_equal
+from graphc.ops.arithmetic import as_node, cast, multiply, negative, not_equal
 from graphc.ops.declare import Linear, SizeOf, dtype_error, operand_text, shape_error
 from graphc.ops.leaf import scalar_like
 from graphc.ops.move import align_batch, diagonal_, permute, reshape, unbroadcast
@@ -83,6 +83,33 @@ def matrix_transpose(x: Node) -> Node:
 
 
 matmul_ = MatMul("matmul")
+
+
+def added_up(x: Node, axes: tuple[int, ...]) -> Node:
+    """Return `x` summed over axes; rows and columns of a product in its operands.
+
+    ``(a @ b).sum(-2) = a.sum(-2) @ b`` saves the whole product, at another rounding.
+    So derivatives are summed, whose order is graphc's own choice; sums that a user
+    wrote stay as they are.
+    """
+    if not axes:
+        return x
+    if x.op is negative:
+        return negative(added_up(x.args[0], axes))
+    last = x.ndim - 1
+    if x.op is not matmul_ or x.dtype.kind != "f" or not {last, last - 1} & {*axes}:
+        return sum_(x, params=(axes,))
+    a, b = x.args
+    if last - 1 in axes:
+        rows = sum_(a, params=((a.ndim - 2,),))
+        a = reshape(rows, (*a.shape[:-2], 1, a.shape[-1]))
+    if last in axes:
+        columns = sum_(b, params=((b.ndim - 1,),))
+        b = reshape(columns, (*b.shape[:-1], 1))
+    product = matmul_(a, b)
+    outer = tuple(i for i in axes if i < last - 1)
+    kept = tuple(s for i, s in enumerate(x.shape) if i not in axes)
+    return reshape(sum_(product, params=(outer,)) if outer else product, kept)
 
 
 # ---------------------------------------------------------------------- einsum

@@ -74,7 +74,7 @@ def broadcast_to(x: Node, shape: Shape) -> Node:
 
 def unbroadcast(x: Node, shape: Shape) -> Node:
     """Return `x` summed over the axes that broadcasting from `shape` stretched."""
-    from graphc.ops.reduce import sum_
+    from graphc.ops.contract import added_up
 
     if x.shape == shape:
         return x
@@ -82,9 +82,7 @@ def unbroadcast(x: Node, shape: Shape) -> Node:
     stretched = tuple(
         a for a in range(x.ndim) if a < new or (shape[a - new] == 1 and x.shape[a] != 1)
     )
-    if stretched:
-        x = sum_(x, params=(stretched,))
-    return reshape(x, shape)
+    return reshape(added_up(x, stretched), shape)
 
 
 def align_batch(args: Sequence[Node], batched: Sequence[bool]) -> list[Node]:

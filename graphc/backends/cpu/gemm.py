@@ -25,7 +25,7 @@ computes rows lo to hi, counted through the matrices of a batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -55,6 +55,13 @@ COLUMNS = PACKED // DEPTH
 
 ROWS_BYTES = 96 << 10
 """Bytes of A that a thread packs at a time, on its stack."""
+
+SIDE = 4
+"""Lanes and steps that are transposed in registers at a time."""
+
+HELD = 1 << 16
+"""Elements of packed B, of a batch, that a thread's cache should still hold when they
+are read."""
 
 GRAIN = 1 << 19
 """Operations that are worth another chunk."""
@@ -121,6 +128,7 @@ def source(letter: str) -> str:
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
             "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
+            *(_masked(t, lanes) for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})),
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
             *(_micro(t, width) for width in widths),
@@ -214,19 +222,17 @@ def _micro(t: Tile, width: int) -> str:
                     f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
                 f.store(f"{vector} {f.load(vector, cell)}", place, t.itemsize)
     with f.unless(whole):
-        edge = f.local(f"[{t.rows * across} x {t.kind}]", 64)
+        masks = [_mask(f, t, lanes, "%columns", v * lanes) for v in range(width)]
         for r, row in enumerate(cells):
-            for v, cell in enumerate(row):
-                place = f.element(t.kind, edge, r * across + v * lanes)
-                f.store(f"{vector} {f.load(vector, cell)}", place)
-        with f.loop(0, "%rows") as i:
-            with f.loop(0, "%columns") as j:
-                at = f.element(t.kind, edge, f.add(f.mul(i, across), j))
-                to = f.element(t.kind, "%c", f.add(f.mul(i, "%c_row"), j))
-                with f.when("%add"):
-                    both = f(f"fadd {t.kind}", f.load(t.kind, at), f.load(t.kind, to))
-                    f.store(f"{t.kind} {both}", at)
-                f.store(f"{t.kind} {f.load(t.kind, at)}", to)
+            with f.when(f.compare("sgt", "%rows", r)):
+                start = f.beside(t.kind, "%c", f.mul("%c_row", r))
+                for v, (cell, mask) in enumerate(zip(row, masks)):
+                    place = f.beside(t.kind, start, v * lanes)
+                    value = f.load(vector, cell)
+                    with f.when("%add"):
+                        old = _masked_load(f, t, lanes, place, mask)
+                        f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
+                    _masked_store(f, t, lanes, f.load(vector, cell), place, mask)
     return f.text()
 
 
@@ -235,6 +241,46 @@ def _splat(f: FunctionWriter, t: Tile, value: str) -> str:
     one = f(f"insertelement {vector} undef, {t.kind} {value}, i32 0")
     mask = f"<{t.lanes} x i32> zeroinitializer"
     return f(f"shufflevector {vector} {one}, {vector} undef, {mask}")
+
+
+# ---------------------------------------------------------------- parts of vectors
+
+
+def _masked(t: Tile, lanes: int) -> str:
+    """Declare loads and stores of some lanes of a vector."""
+    vector, mask = f"<{lanes} x {t.kind}>", f"<{lanes} x i1>"
+    suffix = f"v{lanes}f{8 * t.itemsize}.p0"
+    return (
+        f"declare {vector} @llvm.masked.load.{suffix}(ptr, i32, {mask}, {vector})\n"
+        f"declare void @llvm.masked.store.{suffix}({vector}, ptr, i32, {mask})"
+    )
+
+
+def _mask(f: FunctionWriter, t: Tile, lanes: int, count: str, first: int) -> str:
+    """Return which of the lanes `first`, `first` + 1, ... are among the first `count`."""
+    kind = f"<{lanes} x i32>"
+    number = f("trunc i64", f"{count} to i32")
+    one = f(f"insertelement {kind} undef, i32 {number}, i32 0")
+    every = f(f"shufflevector {kind} {one}, {kind} undef, {kind} zeroinitializer")
+    places = ", ".join(f"i32 {first + lane}" for lane in range(lanes))
+    return f(f"icmp slt {kind} <{places}>, {every}")
+
+
+def _masked_load(f: FunctionWriter, t: Tile, lanes: int, place: str, mask: str) -> str:
+    vector = f"<{lanes} x {t.kind}>"
+    return f(
+        f"call {vector} @llvm.masked.load.v{lanes}f{8 * t.itemsize}.p0(ptr {place}, "
+        f"i32 {t.itemsize}, <{lanes} x i1> {mask}, {vector} zeroinitializer)"
+    )
+
+
+def _masked_store(
+    f: FunctionWriter, t: Tile, lanes: int, value: str, place: str, mask: str
+) -> None:
+    f.do(
+        f"call void @llvm.masked.store.v{lanes}f{8 * t.itemsize}.p0(<{lanes} x {t.kind}>"
+        f" {value}, ptr {place}, i32 {t.itemsize}, <{lanes} x i1> {mask})"
+    )
 
 
 # ------------------------------------------------------------------------ packing
@@ -250,25 +296,36 @@ def _pack(t: Tile, name: str, lanes: int) -> str:
     )
     row = f"<{lanes} x {t.kind}>"
     full = f.compare("eq", "%count", lanes)
-    beside = f("and i1", full, f.compare("eq", "%across", 1))
-    with f.when(beside):
+    beside = f.compare("eq", "%across", 1)
+    with f.when(f("and i1", full, beside)), f.loop(0, "%k") as k:
+        values = f.load(row, f.element(t.kind, "%x", f.mul(k, "%along")), t.itemsize)
+        to = f.element(t.kind, "%to", f.mul(k, lanes))
+        f.store(f"{row} {values}", to, t.itemsize)
+    part = min(lanes, t.lanes)
+    with f.when(f("and i1", f("xor i1", full, "true"), beside)):
+        firsts = range(0, lanes, part)
+        masks = [_mask(f, t, part, "%count", first) for first in firsts]
         with f.loop(0, "%k") as k:
-            values = f.load(
-                row, f.element(t.kind, "%x", f.mul(k, "%along")), t.itemsize
-            )
-            f.store(
-                f"{row} {values}",
-                f.element(t.kind, "%to", f.mul(k, lanes)),
-                t.itemsize,
-            )
+            start = f.element(t.kind, "%x", f.mul(k, "%along"))
+            to = f.element(t.kind, "%to", f.mul(k, lanes))
+            for first, mask in zip(firsts, masks):
+                here = f.beside(t.kind, start, first)
+                values = _masked_load(f, t, part, here, mask)
+                place = f.element(t.kind, to, first)
+                f.store(f"<{part} x {t.kind}> {values}", place, t.itemsize)
     deep = f("and i1", full, f.compare("eq", "%along", 1))
-    side = 4
+    side = SIDE
     even = f.select(deep, f("and i64", "%k", -side), 0)
     even = f.select(beside, "%k", even)
-    with f.when(f("xor i1", beside, "true")):
-        with f.loop(0, even, side) as k:
-            for first in range(0, lanes, side):
-                _transpose(f, t, lanes, first, side, k)
+    with f.when(f("xor i1", beside, "true")), f.loop(0, even, side) as k:
+        for first in range(0, lanes, side):
+            _transpose(f, t, lanes, first, side, k)
+    rest = f.select(f("and i1", deep, f.compare("ne", "%across", 1)), "%k", even)
+    rest = f.sub(rest, even)
+    with f.when(f.compare("sgt", rest, 0)):
+        for first in range(0, lanes, side):
+            _transpose(f, t, lanes, first, side, even, rest)
+    even = f.add(even, rest)
     with f.loop(even, "%k") as k:
         start = f.element(t.kind, "%x", f.mul(k, "%along"))
         to = f.element(t.kind, "%to", f.mul(k, lanes))
@@ -281,14 +338,24 @@ def _pack(t: Tile, name: str, lanes: int) -> str:
 
 
 def _transpose(
-    f: FunctionWriter, t: Tile, lanes: int, first: int, side: int, k: str
+    f: FunctionWriter,
+    t: Tile,
+    lanes: int,
+    first: int,
+    side: int,
+    k: str,
+    steps: str = "",
 ) -> None:
-    """Copy a square of `side` lanes by as many steps, transposed in registers."""
+    """Copy `side` lanes by as many steps, or fewer, transposed in registers."""
     one = f"<{side} x {t.kind}>"
     parts = []
+    mask = _mask(f, t, side, steps, 0) if steps else ""
     for lane in range(first, first + side):
-        start = f.add(f.mul("%across", lane), k)
-        parts.append((one, f.load(one, f.element(t.kind, "%x", start), t.itemsize)))
+        start = f.element(t.kind, "%x", f.add(f.mul("%across", lane), k))
+        if steps:
+            parts.append((one, _masked_load(f, t, side, start, mask)))
+        else:
+            parts.append((one, f.load(one, start, t.itemsize)))
     length = side
     while len(parts) > 1:
         kind = parts[0][0]
@@ -311,7 +378,8 @@ def _transpose(
             f"shufflevector {kind} {square}, {kind} undef, <{side} x i32> <{mask}>"
         )
         place = f.add(f.mul(f.add(k, step), lanes), first)
-        f.store(f"{one} {turned}", f.element(t.kind, "%to", place), t.itemsize)
+        with f.when(f.compare("sgt", steps, step)) if steps else nullcontext():
+            f.store(f"{one} {turned}", f.element(t.kind, "%to", place), t.itemsize)
 
 
 def _place(letter: str) -> str:
@@ -626,7 +694,9 @@ def _product(t: Tile, letter: str) -> str:
     each_j = f.select(fits, f.max(vectors, 1), some)
     part = f.max(f.div(room, f.mul(each_j, t.lanes * DEPTH)), 1)
     each_k = f.select(fits, deep, f.mul(part, DEPTH))
-    held = f.max(f.div(room, f.mul(deep, padded)), 1)
+    each = f.mul(deep, padded)
+    near = f.max(f.div(HELD, each), f.mul(threads, 2))
+    held = f.max(f.min(f.div(room, each), near), 1)
     each_batch = f.select(fits, f.select(same, f.max(batch, 1), held), 1)
     with f.loop(0, batch, each_batch) as first:
         matrices = f.min(f.sub(batch, first), each_batch)

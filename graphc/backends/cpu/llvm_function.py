@@ -101,6 +101,10 @@ class FunctionWriter:
     def element(self, kind: str, pointer: str, index: object) -> str:
         return self(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {index}")
 
+    def beside(self, kind: str, pointer: str, index: object) -> str:
+        """Return the place of an element that may lie outside of the array."""
+        return self(f"getelementptr {kind}, ptr {pointer}, i64 {index}")
+
     def load(self, kind: str, pointer: str, align: int = 0) -> str:
         return self(
             f"load {kind}, ptr {pointer}" + (f", align {align}" if align else "")
