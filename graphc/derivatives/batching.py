@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
@@ -11,9 +11,14 @@ from graphc.ops.move import broadcast_to
 from graphc.types.errors import InternalError
 from graphc.types.sizes import SizeLike
 
+Rule = Callable[[Node, tuple[Node, ...], Sequence[bool]], "Node | None"]
+"""What `Op.batch` is for one op; None for those that it does not concern."""
+
 
 def push_batch(
-    outputs: Sequence[Node], batched: Mapping[Node, Node]
+    outputs: Sequence[Node],
+    batched: Mapping[Node, Node],
+    rule: Rule | None = None,
 ) -> list[tuple[Node, bool]]:
     """Map expressions over a new leading axis of some of their nodes.
 
@@ -23,6 +28,8 @@ def push_batch(
     batched : mapping of Node to Node
         What stands in place of a node: it with a leading axis. That axis has the
         same size in all of them.
+    rule : callable, optional
+        Asked for each node before the rule of its op.
 
     Returns
     -------
@@ -44,7 +51,8 @@ def push_batch(
             set_inherited(node.origin)
             flags = [a in new for a in node.args]
             args = tuple([new.get(a, a) for a in node.args])
-            new[node] = node.op.batch(node, args, flags)
+            special = None if rule is None else rule(node, args, flags)
+            new[node] = node.op.batch(node, args, flags) if special is None else special
             if new[node].ndim != node.ndim + 1:
                 raise InternalError(
                     f"the batching rule of {node.op.name} gave {new[node].type} for "

@@ -10,10 +10,11 @@ from graphc.derivatives.arguments import ones, read_result, read_scalar, read_wr
 from graphc.derivatives.batching import push_batch
 from graphc.derivatives.forward import push_forward
 from graphc.derivatives.reverse import pull_back
+from graphc.derivatives.seeds import basis, push_selection
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
-from graphc.ops.arithmetic import cast, equal
-from graphc.ops.leaf import full, iota, new_input
+from graphc.ops.arithmetic import cast
+from graphc.ops.leaf import full, new_input
 from graphc.ops.move import permute, reshape
 from graphc.types import sizes
 from graphc.types.errors import ConfigError
@@ -88,7 +89,9 @@ def _row(y: Node, xs: Sequence[Node]) -> list[Node]:
     pulled = pull_back([y], [seed], xs, "zero")
     return [
         _block(value, y, x) if has_axis else full(y.shape + x.shape, 0, x.dtype)
-        for x, (value, has_axis) in zip(xs, push_batch(pulled, {seed: basis(y)}))
+        for x, (value, has_axis) in zip(
+            xs, push_batch(pulled, {seed: basis(y)}, push_selection)
+        )
     ]
 
 
@@ -100,7 +103,9 @@ def _column(ys: Sequence[Node], x: Node) -> list[Node]:
     seed = new_input("tangent", x.type)
     pushed = push_forward(ys, [x], [seed], "zero")
     out = []
-    for y, (value, has_axis) in zip(ys, push_batch(pushed, {seed: basis(x)})):
+    for y, (value, has_axis) in zip(
+        ys, push_batch(pushed, {seed: basis(x)}, push_selection)
+    ):
         if has_axis:
             out.append(_block(permute(value, (*range(1, value.ndim), 0)), y, x))
         else:
@@ -111,11 +116,3 @@ def _column(ys: Sequence[Node], x: Node) -> list[Node]:
 def _block(value: Node, y: Node, x: Node) -> Node:
     """Return a block in its shape and, as `grad` is too, in the dtype of `x`."""
     return cast(reshape(value, y.shape + x.shape), x.dtype)
-
-
-def basis(x: Node) -> Node:
-    """Return all unit arrays of the type of `x`, stacked along a leading axis."""
-    n = x.size
-    index = iota(n)
-    eye = equal(reshape(index, (n, 1)), reshape(index, (1, n)))
-    return reshape(cast(eye, x.dtype), (n, *x.shape))

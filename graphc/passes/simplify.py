@@ -6,6 +6,7 @@ from graphc.passes import (
     fold,
     simplify_arithmetic,
     simplify_moves,
+    simplify_one_hot,
     simplify_reductions,
     simplify_select,
 )
@@ -17,6 +18,7 @@ simplify = RulePass(
         *fold.rules,  # what other rules bring together is folded at once
         *simplify_moves.rules,
         *simplify_reductions.rules,
+        *simplify_one_hot.rules,
         *simplify_select.rules,
         *simplify_arithmetic.rules,
     ],

@@ -101,6 +101,10 @@ def _outer(x: Node, y: Node) -> Node:
     return move.reshape(x, (n, 1, 1)) * y
 
 
+def _eye() -> Node:
+    return _column(leaf.iota(n)) == leaf.iota(n)
+
+
 def _pick(*indices: int) -> list[Node]:
     return [cg.constant(np.int64(i)) for i in indices]
 
@@ -227,6 +231,15 @@ REDUCTIONS = {
     "sum_of_scaled": Example(lambda: cg.sum(a * 0.1, axis=1), exact=False),
 }
 
+ONE_HOT = {
+    "sum_of_one_hot": Example(
+        lambda: cg.sum(cg.where(_eye(), _column(x) - y, 0.0), axis=1)
+    ),
+    "product_with_one_hot": Example(
+        lambda: a.T @ cg.where(_eye(), y, 0.0), exact=False
+    ),
+}
+
 STABILIZE = {
     "log_of_one_plus": Example(lambda: cg.log(1 + x), exact=False),
     "exp_minus_one": Example(lambda: cg.exp(x) - 1, exact=False),
@@ -256,6 +269,7 @@ EXAMPLES: dict[str, Example] = {
     **SELECT,
     **MOVES,
     **REDUCTIONS,
+    **ONE_HOT,
     **STABILIZE,
 }
 
