@@ -32,6 +32,9 @@ from graphc.types.sizes import Atom, Function, SizeLike
 MOST_PIECES = 24
 """Pieces a kernel is cut into at the most."""
 
+MOST_CASES = 1000
+"""Cases of a concatenation along rows, each of which leaves little code."""
+
 MOST_VALUES = 3000
 """Values in all pieces of a loop: code to be compiled."""
 
@@ -84,12 +87,18 @@ class _Splitter:
         self.k = k
         self.names = Names.of(kernel)
         self.pieces = 0
+        self.room = 0
 
     def rows(self, part: RowLoop) -> list[RowLoop]:
         """Return the pieces of a loop over rows."""
         bounds = Bounds()
         cuts = self._cuts(part.var, part.extent, part.body, bounds)
         if not cuts:
+            before = self.pieces
+            halves = self._halves(part)
+            if halves is not None:
+                self.pieces = before  # each half is cut anew
+                return [piece for half in halves for piece in self.rows(half)]
             inside = bounds.within(part.var, part.extent)
             body = self._inner(part.body, inside)
             return [RowLoop(part.var, part.low, part.extent, body)]
@@ -178,9 +187,33 @@ class _Splitter:
         for cut in sorted(found, key=lambda c: (not isinstance(c, int), str(c))):
             _insert(cuts, cut, bounds)
         count = len(cuts) + 1
+        if self.room:
+            return cuts if count <= self.room else []
         if count * len(values) > MOST_VALUES or self.pieces + count > MOST_PIECES:
             return []
         return cuts
+
+    def _halves(self, part: RowLoop) -> list[RowLoop] | None:
+        """Cut a loop of many cases in the middle; None if that leaves no fewer in each.
+
+        Cut in two again and again, a concatenation of n arrays is copied log n times
+        and not n times.
+        """
+        values = sum(1 for _ in all_values(part.body))
+        room, self.room = self.room, MOST_CASES
+        cuts = self._cuts(part.var, part.extent, part.body, Bounds())
+        self.room = room
+        if len(cuts) < 2:
+            return None
+        middle = [cuts[len(cuts) // 2]]
+        halves = [
+            RowLoop(var, part.low + low, extent, body)
+            for var, low, extent, body in self._pieces(
+                part.var, part.extent, part.body, middle, Bounds()
+            )
+        ]
+        rest = [sum(1 for _ in all_values(half.body)) for half in halves]
+        return halves if 3 * max(rest) < 2 * values else None
 
 
 def _comparison(value: object) -> bool:

@@ -200,3 +200,22 @@ def test_what_is_never_negative(formula, known):
 def test_facts_are_used():
     assert not Bounds().non_negative(n - m)
     assert Bounds(facts=(n - m - 2,)).non_negative(n - m)
+
+
+@pytest.mark.parametrize("count", [30, 70])
+def test_many_parts_along_rows_are_cut_in_halves(count):
+    xs = [cg.tensor(f"x{t}", (3, 16)) for t in range(count)]
+    joined = cg.concatenate([x.reshape((1, 3, 16)) for x in xs]) * 2.0
+    padded = sum(
+        (
+            cg.pad(x.reshape((1, 3, 16)), ((t, count - 1 - t), (0, 0), (0, 0)))
+            for t, x in enumerate(xs)
+        ),
+        0,
+    )
+    f = cg.compile(xs, [joined, padded])
+    assert "select" not in f.source
+    arrays = [real(3, 16) for _ in xs]
+    got = f(*arrays)
+    np.testing.assert_array_equal(got[0], 2.0 * np.stack(arrays))
+    np.testing.assert_array_equal(got[1], np.stack(arrays))
