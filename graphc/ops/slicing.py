@@ -138,7 +138,9 @@ class Slice(Move):
         return arg(0, tuple(s + i * d for s, i, d in zip(starts, index, steps)))
 
     def transpose(self, node: Node, cotangent: Node, position: int) -> Node:
-        starts, _, steps = node.params
+        starts, counts, steps = node.params
+        if counts == node.args[0].shape and set(steps) <= {1, -1}:
+            return slice_(cotangent, starts, counts, steps)  # reversed, and back
         return pad(cotangent, starts, node.args[0].shape, steps)
 
     def batch(

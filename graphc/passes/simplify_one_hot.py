@@ -53,14 +53,14 @@ class Line(NamedTuple):
         The axis that `position` goes with.
     offset : SizeLike
         By how much it is ahead of it.
-    start, count : SizeLike
+    start, extent : SizeLike
         The places whose position lies within its axis; all others give 0.
     """
 
     place: int
     offset: SizeLike
     start: SizeLike
-    count: SizeLike
+    extent: SizeLike
 
 
 @rules.on(sum_, changes_zero_sign=True)
@@ -237,13 +237,13 @@ def _picked(x: Node, axis: int, line: Line) -> Node:
         Of the positions.
     line : Line
     """
-    place, offset, start, count = line
+    place, offset, start, extent = line
     if x.ndim == 0:
         return x
     if x.shape[place] != 1:
-        x = slice_axis(x, place, start, count)
+        x = slice_axis(x, place, start, extent)
     if x.shape[axis] != 1:
-        x = slice_axis(x, axis, start + offset, count)
+        x = slice_axis(x, axis, start + offset, extent)
         order = list(range(x.ndim))
         if x.shape[place] == 1:
             order[place], order[axis] = axis, place
@@ -258,11 +258,10 @@ def _picked(x: Node, axis: int, line: Line) -> Node:
 def _placed(x: Node, axis: int, line: Line, shape: Shape) -> Node:
     """Return what was picked in its shape: 0 where no position was in its axis."""
     place = line.place - (line.place > axis)
-    extent = shape[place]
-    if line.count == extent:
+    if line.extent == shape[place]:
         return stretch(x, shape)
-    if line.count == 0:
+    if line.extent == 0:
         return full(shape, 0, x.dtype)
-    inner = (*shape[:place], line.count, *shape[place + 1 :])
+    inner = (*shape[:place], line.extent, *shape[place + 1 :])
     starts = tuple(line.start if a == place else 0 for a in range(len(shape)))
     return pad(stretch(x, inner), starts, shape)

@@ -381,15 +381,20 @@ class Fusion:
         waiting = [-r.serial for r in roots]
         heapify(waiting)
         known = {r.serial: r for r in roots}
+        again: set[Node] = set()
         while waiting:
             node = known[-heappop(waiting)]
             info = self.info[node]
             if info.kind in ("stored", "opaque") or not (
-                node in roots or self._computed_here(info, group)
+                node in roots or self._computed_here(info, group, node in again)
             ):
                 group.reads.append(node)
                 continue
             group.nodes.add(node)
+            passed_on = node in again and info.kind == "virtual"
+            for access in info.accesses:
+                if passed_on or repeats(access, node):
+                    again.add(node.args[access.position])
             for arg in self._read(node):
                 if arg.serial not in known and self.info[arg].kind != "immediate":
                     known[arg.serial] = arg
@@ -401,8 +406,12 @@ class Fusion:
             return node.args
         return [node.args[a.position] for a in self.info[node].accesses]
 
-    def _computed_here(self, info: Info, group: Group) -> bool:
-        """Tell whether a group computes a value itself rather than reading it."""
+    def _computed_here(self, info: Info, group: Group, again: bool) -> bool:
+        """Tell whether a group computes a value itself rather than reading it.
+
+        `again` says that it would do so for each row anew: the value itself is
+        repeated along rows, or one that is computed from it here.
+        """
         if info.kind == "anchor":
             return info.depth == group.depth and info.rows == group.rows
         if info.depth == group.depth:
@@ -416,17 +425,9 @@ class Fusion:
         room = len(group.nodes) < GROUP_LIMIT
         return (
             room
+            and not again
             and len(info.leaves) <= MANY_LEAVES
-            and all(
-                user in group.nodes and not self._repeated(info.node, user)
-                for user in self.users[info.node]
-            )
-        )
-
-    def _repeated(self, node: Node, user: Node) -> bool:
-        return any(
-            user.args[a.position] is node and repeats(a, user)
-            for a in self.info[user].accesses
+            and all(user in group.nodes for user in self.users[info.node])
         )
 
 

@@ -167,3 +167,16 @@ def test_index_expressions_of_many_operations_have_a_short_text():
     f = cg.compile([i, table], out)
     assert len(f.source) < 20_000
     assert len(topological_order([out])) > 100
+
+
+def test_what_rows_repeat_through_cheap_steps_is_computed_once():
+    w, x, m = cg.matrix("w", (30, 20)), cg.vector("x", 20), cg.matrix("m", (40, 30))
+    h = cg.tanh(w @ x)
+    f = cg.compile([w, x, m], m * (1 - h * h))
+    with_tanh = [k for k in f.kernels if "tanh" in k.fuses]
+    assert len(with_tanh) == 1
+    assert "float64(40, 30)" not in with_tanh[0].fuses
+    rng = np.random.default_rng(0)
+    at = [rng.normal(size=n.shape) for n in (w, x, m)]
+    expected = at[2] * (1 - np.tanh(at[0] @ at[1]) ** 2)
+    np.testing.assert_allclose(f(*at), expected, rtol=1e-12, atol=1e-14)

@@ -98,6 +98,15 @@ def test_batches_with_a_selected_row_each():
     )
 
 
+def test_terms_that_are_not_selected_are_zero_whatever_they_meet():
+    index = cg.arange(3)
+    a, d = cg.matrix("a", (2, 3)), cg.vector("d", 3)
+    product = a @ cg.where(index[:, None] == index, d, 0.0)
+    at = np.array([[1.0, np.inf, 2.0], [np.nan, 3.0, 4.0]])
+    got = cg.compile([a, d], product)(at, np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_array_equal(got, at * [1, 2, 3])
+
+
 def test_sum_over_more_axes_than_the_selected():
     n = 4
     index = cg.arange(n)
