@@ -16,8 +16,9 @@ from graphc.ops.arithmetic import add, multiply
 from graphc.ops.contract import MatMul, matrix_transpose
 from graphc.ops.move import broadcast_to, permute, reshape, transpose_
 from graphc.ops.reduce import any_, sum_
-from graphc.ops.slicing import concatenate
+from graphc.ops.slicing import concatenate, slice_axis
 from graphc.types import sizes
+from graphc.types.sizes import SizeLike
 
 LONGEST_PIECE = 512
 """Steps of k up to which adding products up counts against the products."""
@@ -25,6 +26,9 @@ LONGEST_PIECE = 512
 SMALL = 6
 """Up to this many rows, columns and terms a product is loops in its kernel: measured on
 batches of 1,000, these take a third to two thirds of the time at 2 to 6, more from 8."""
+
+FEWEST = 4
+"""Up to this many rows and columns, or terms, it is so whatever the other sizes are."""
 
 
 def legalize(graph: Graph, join: bool = True) -> Graph:
@@ -50,6 +54,8 @@ def _product(node: Node) -> Node | None:
         return _matrix_times_vector(a, _swapped(b), node)
     if a.shape[-2] == 1:
         return _matrix_times_vector(_swapped(b), a, node)
+    if node.dtype.kind == "f" and _fewest(a.shape[-1]):
+        return _written_out(node)
     if node.dtype.kind != "f" or _is_small(node):
         left = reshape(a, (*a.shape, 1))
         right = reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
@@ -77,7 +83,22 @@ def _many(vectors: Node, matrix: Node, node: Node) -> Node:
 def _is_small(node: Node) -> bool:
     """Tell whether packing a product's operands would cost more than the product."""
     extents = (*node.shape[-2:], node.args[0].shape[-1])
-    return all(isinstance(s, int) and s <= SMALL for s in extents)
+    small = all(isinstance(s, int) and s <= SMALL for s in extents)
+    return small or sum(map(_fewest, extents)) >= 2
+
+
+def _fewest(size: SizeLike) -> bool:
+    return isinstance(size, int) and size <= FEWEST
+
+
+def _written_out(node: Node) -> Node:
+    """Return a product of few terms as their sum, which is computed where it is read."""
+    a, b = node.args
+    total = None
+    for i in range(a.shape[-1]):
+        term = multiply(slice_axis(a, a.ndim - 1, i, 1), slice_axis(b, b.ndim - 2, i, 1))
+        total = term if total is None else add(total, term)
+    return total
 
 
 def _matrix_times_vector(matrix: Node, vector: Node, node: Node) -> Node:
