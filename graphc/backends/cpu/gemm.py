@@ -128,7 +128,10 @@ def source(letter: str) -> str:
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
             "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
-            *(_masked(t, lanes) for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})),
+            *(
+                _masked(t, lanes)
+                for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})
+            ),
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
             *(_micro(t, width) for width in widths),
