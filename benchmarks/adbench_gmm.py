@@ -4,8 +4,8 @@
     python benchmarks/adbench_gmm.py d10_K25 d64_K5 --threads 1
 
 The data (github.com/microsoft/ADBench, ``data/gmm``) is looked for in
-``../shared/data/adbench`` beside the repository, or in ``--data``. The objective, and the
-gradient where it is stored, are checked against the stored values.
+``../shared/data/adbench`` beside the repository, or in ``--data``. The objective, and
+the gradient where it is stored, are checked against the stored values.
 
 For each file: the time of a function that returns the objective, of one that returns
 the gradient, and of one that returns both; and the ratio, gradient over objective. It
@@ -97,7 +97,9 @@ def objective(alphas: Any, means: Any, icf: Any, x: Any, gamma: float, m: int) -
     terms = (alphas + logs.sum(1))[:, None] - 0.5 * distances
     likelihood = cg.nn.logsumexp(terms, 0).sum() - n * cg.nn.logsumexp(alphas)
     squares = (diagonal**2).sum() + (lower**2).sum()
-    prior = 0.5 * gamma**2 * squares - m * logs.sum() - k * wishart_constant(d, gamma, m)
+    prior = (
+        0.5 * gamma**2 * squares - m * logs.sum() - k * wishart_constant(d, gamma, m)
+    )
     return likelihood - 0.5 * n * d * math.log(2 * math.pi) + prior
 
 

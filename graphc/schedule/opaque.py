@@ -22,6 +22,7 @@ from graphc.kernels.split import split_loops
 from graphc.ops.contract import MatMul
 from graphc.ops.declare import Index
 from graphc.ops.index import Scatter
+from graphc.ops.leaf import uniform_value
 from graphc.ops.reduce import ArgReduce, max_, min_
 from graphc.ops.scan import Scan
 from graphc.schedule.access import row_major
@@ -118,22 +119,46 @@ def _arg_reduce(fusion: Fusion, node: Node, report: Report) -> KernelCall:
 
 
 def _scatter(fusion: Fusion, node: Node, report: Report) -> KernelCall:
-    """Copy the base, then combine the updates one after another: the order is fixed."""
-    e = _Serial(fusion, node, (), report)
+    """Copy the base, then combine the updates one after another: the order is fixed.
+
+    The matrices of a batch are rows: what is indexed stays within one. Blocks of the
+    axes after the indexed ones could be rows too, but reading the updates by columns
+    took 1.5 (512 elements a block) to 7 (64) times as long as all in one go.
+    """
+    base, updates, *indices = node.args
+    (batch,) = node.params
+    after = batch + len(indices)
+    given = [a for a in node.args if uniform_value(a) is None]
+    if any(fusion.info[a].kind == "immediate" for a in given):
+        batch, after = 0, base.ndim  # what is no array has no flat index
+    middle = (*base.shape[batch:after],)
+    places = updates.shape[batch : updates.ndim - (base.ndim - after)]
+    width = sizes.product(base.shape[after:])
+    e = _Serial(fusion, node, (sizes.product(base.shape[:batch]),), report)
     out = e.node_buffer(node, True)
-    base, updates = node.args[0], node.args[1]
-    index, variables = _loop_index(e, base.shape)
+
+    def loops(inside: Shape) -> tuple[Index, list[LoopVar], Shape]:
+        """Return loops over a row, and an index with that row-major offset."""
+        extents = (*inside, width) if after < base.ndim else inside
+        variables = [e.variable(f"i{a}_") for a in range(len(extents))]
+        here = tuple(sizes.of_atom(v) for v in variables)
+        outer = (*(0,) * (batch - 1), *e.row_index) if batch else ()
+        skipped = (0,) * (base.ndim - after - 1)
+        own = here[: len(inside)]
+        return (*outer, *own, *skipped, *here[len(inside) :]), variables, extents
+
+    index, variables, extents = loops(middle)
     copy = Store(out, row_major(index, node.shape), e.value(base, index))
-    first = _nest(variables, base.shape, [copy])
-    index, variables = _loop_index(e, updates.shape)
+    first = _nest(variables, extents, [copy])
+    index, variables, extents = loops(places)
     target = _target(e, node, index)
     instruction = "add" if node.op.combine == "add" else None
     value = e.value(updates, index)
     put = Store(out, row_major(target, node.shape), value, instruction)
     # into a base without elements nothing is stored, but indices are checked
     some = Loop(e.variable("some"), sizes.minimum(1, base.size), [put])
-    second = _nest(variables, updates.shape, [put if some.extent == 1 else some])
-    return e.finish([*first, *second], 1)
+    second = _nest(variables, extents, [put if some.extent == 1 else some])
+    return e.finish([*first, *second], node.size + updates.size)
 
 
 def _target(e: Evaluation, node: Node, index: Index) -> Index:
@@ -141,11 +166,6 @@ def _target(e: Evaluation, node: Node, index: Index) -> Index:
         return e.value(node.args[position], tuple(at))
 
     return node.op.target(e.k, node, index, arg)
-
-
-def _loop_index(e: Evaluation, shape: Shape) -> tuple[Index, list[LoopVar]]:
-    variables = [e.variable(f"i{a}_") for a in range(len(shape))]
-    return tuple(sizes.of_atom(v) for v in variables), variables
 
 
 def _nest(

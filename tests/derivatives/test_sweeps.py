@@ -201,3 +201,17 @@ def test_modes_and_differences_agree_for_other_ops(name, evaluate):
     left, right = (cg.jacobian(y, x, mode) for mode in ("forward", "reverse"))
     left, right = evaluate([left, right], {x: POINT})
     np.testing.assert_allclose(left, right, rtol=1e-12, atol=1e-14)
+
+
+def test_a_sum_over_the_rows_of_a_product_is_taken_in_its_operands(evaluate):
+    """A centre's cotangent needs no product with all points: ``sum(c) @ Q.T``."""
+    x, centre, Q = cg.matrix("x", (50, 3)), cg.vector("c", 3), cg.matrix("Q", (3, 4))
+    y = (((x - centre) @ Q) ** 2).sum()
+    gradient = cg.grad(y, centre)
+    products = [n for n in topological_order([gradient]) if n.op.name == "matmul"]
+    assert sorted(p.shape for p in products) == [(1, 3), (50, 4)]
+    rng = np.random.default_rng(0)
+    at = {x: rng.normal(size=(50, 3)), centre: rng.normal(size=3)}
+    at[Q] = rng.normal(size=(3, 4))
+    expected = -2 * ((at[x] - at[centre]) @ at[Q] @ at[Q].T).sum(0)
+    np.testing.assert_allclose(evaluate(gradient, at), expected, rtol=1e-12)
