@@ -92,13 +92,16 @@ class _Splitter:
     def rows(self, part: RowLoop) -> list[RowLoop]:
         """Return the pieces of a loop over rows."""
         bounds = Bounds()
-        cuts = self._cuts(part.var, part.extent, part.body, bounds)
+        cuts = self._cuts(part.var, part.extent, part.body, bounds, 1)
         if not cuts:
             before = self.pieces
             halves = self._halves(part)
             if halves is not None:
-                self.pieces = before  # each half is cut anew
-                return [piece for half in halves for piece in self.rows(half)]
+                out = []
+                for half in halves:
+                    self.pieces = before  # each has little code, and is cut anew
+                    out += self.rows(half)
+                return out
             inside = bounds.within(part.var, part.extent)
             body = self._inner(part.body, inside)
             return [RowLoop(part.var, part.low, part.extent, body)]
@@ -164,9 +167,10 @@ class _Splitter:
         extent: SizeLike,
         body: Sequence[Statement],
         bounds: Bounds,
+        short: int = SHORT,
     ) -> list[SizeLike]:
         """Return the places to cut a loop at, in order."""
-        if isinstance(extent, int) and extent <= SHORT:
+        if isinstance(extent, int) and extent <= short:
             return []
         values = list(all_values(body))
         outer = {v for v, _ in bounds.extents}
@@ -201,7 +205,7 @@ class _Splitter:
         """
         values = sum(1 for _ in all_values(part.body))
         room, self.room = self.room, MOST_CASES
-        cuts = self._cuts(part.var, part.extent, part.body, Bounds())
+        cuts = self._cuts(part.var, part.extent, part.body, Bounds(), 1)
         self.room = room
         if len(cuts) < 2:
             return None
