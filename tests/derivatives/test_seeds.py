@@ -102,7 +102,7 @@ def test_what_is_not_finite_stays_in_its_row_and_column(mode, bad):
     np.testing.assert_array_equal(got, expected)
 
 
-def test_what_is_not_linear_in_the_cotangent_is_not_taken_for_it():
+def test_jacobian_of_a_jacobian_is_a_diagonal():
     x = cg.vector("x", 3)
     t = cg.jacobian(cg.jacobian(cg.exp(x), x), x)
     at = np.array([0.1, 0.2, 0.3])
