@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from graphc.graph.node import Node
 from graphc.graph.origin import set_inherited
@@ -72,7 +72,9 @@ class Graph:
                 out[arg].append(node)
         return out
 
-    def rewritten(self, rule: Callable[[Node], Node | None]) -> Graph:
+    def rewritten(
+        self, rule: Callable[[Node], Node | None], settled: Collection[Node] = ()
+    ) -> Graph:
         """Return the graph with `rule` applied to every node, arguments first.
 
         The rule sees a node whose arguments are final and returns its replacement,
@@ -84,6 +86,8 @@ class Graph:
         ----------
         rule : callable
             ``node -> node or None``. A replacement has the type of the node.
+        settled : set of Node
+            Nodes the rule is known to keep. It may add to them.
 
         Raises
         ------
@@ -95,6 +99,9 @@ class Graph:
         Depth first without recursion, in the order of `nodes`; linear in nodes,
         edges and replacements.
         """
+        todo = [n for n in self.nodes if n not in settled]
+        if not todo:
+            return self
         rewriting = _Rewriting(rule, len(self.nodes))
         before = set_inherited(None)
         try:

@@ -135,7 +135,7 @@ class RulePass:
             rules = table.get(node.op)
             if rules is None:
                 rules = table[node.op] = self._rules_of(node.op)
-            if not rules or (limit is not None and len(fired) >= limit):
+            if limit is not None and len(fired) >= limit:
                 return None
             for rule in rules:
                 result = rule.function(node)
@@ -150,7 +150,7 @@ class RulePass:
             known.add(node)
             return None
 
-        return graph.rewritten(apply), fired
+        return graph.rewritten(apply, known), fired
 
     def _rules_of(self, op: Op) -> tuple[Rule, ...]:
         allowed = options().change_rounding
