@@ -99,14 +99,21 @@ class Graph:
         Depth first without recursion, in the order of `nodes`; linear in nodes,
         edges and replacements.
         """
-        todo = [n for n in self.nodes if n not in settled]
-        if not todo:
+        if settled and all(n in settled for n in self.nodes):
             return self
         rewriting = _Rewriting(rule, len(self.nodes))
+        final = rewriting.final
         before = set_inherited(None)
         try:
             for node in self.nodes:
-                rewriting.settle(node)
+                if node in final:
+                    continue
+                set_inherited(node.origin)
+                there = rewriting.replacement(node)
+                if there is node:
+                    final[node] = node
+                else:
+                    rewriting.settle(node, there)
         finally:
             set_inherited(before)
         outputs = [rewriting.final[o] for o in self.outputs]
@@ -161,19 +168,7 @@ class _Rewriting:
         self.final: dict[Node, Node] = {}
         self._left = _REPLACEMENTS * (count + _REPLACEMENTS)
 
-    def settle(self, node: Node) -> None:
-        """Make a node final, given that its arguments are."""
-        final = self.final
-        if node in final:
-            return
-        set_inherited(node.origin)
-        there = self._replacement(node)
-        if there is node:
-            final[node] = node
-        else:
-            self._settle_replaced(node, there)
-
-    def _replacement(self, node: Node) -> Node:
+    def replacement(self, node: Node) -> Node:
         """Return `node` on its final arguments, or else what the rule makes of it."""
         final = self.final
         for a in node.args:
@@ -182,7 +177,7 @@ class _Rewriting:
         there = self.rule(node)
         return node if there is None else there
 
-    def _settle_replaced(self, node: Node, there: Node) -> None:
+    def settle(self, node: Node, there: Node) -> None:
         """Make `there` final, all that is new under it, and then `node`."""
         final = self.final
         turned = {node: there}  # replaced by a node that is not final yet
@@ -200,7 +195,7 @@ class _Rewriting:
                         raise _endless(node)
                     stack.extend(reversed(waiting))
                     continue
-                result = self._replacement(node)
+                result = self.replacement(node)
                 if result is not node and result not in final:
                     self._left -= 1
                     if result in turned or self._left < 0:

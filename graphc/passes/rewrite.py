@@ -7,6 +7,7 @@ place, or None. The first line of its docstring is the law it uses, such as
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,13 +130,15 @@ class RulePass:
         fired: list[tuple[Rule, Node]] = []
         known: set[Node] = set() if settled is None else settled
 
+        most = sys.maxsize if limit is None else limit
+
         def apply(node: Node) -> Node | None:
             if node in known:
                 return None
             rules = table.get(node.op)
             if rules is None:
                 rules = table[node.op] = self._rules_of(node.op)
-            if limit is not None and len(fired) >= limit:
+            if len(fired) >= most:
                 return None
             for rule in rules:
                 result = rule.function(node)
