@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from graphc.graph.node import Node
 from graphc.graph.origin import set_inherited
@@ -72,7 +72,9 @@ class Graph:
                 out[arg].append(node)
         return out
 
-    def rewritten(self, rule: Callable[[Node], Node | None]) -> Graph:
+    def rewritten(
+        self, rule: Callable[[Node], Node | None], settled: Collection[Node] = ()
+    ) -> Graph:
         """Return the graph with `rule` applied to every node, arguments first.
 
         The rule sees a node whose arguments are final and returns its replacement,
@@ -84,6 +86,8 @@ class Graph:
         ----------
         rule : callable
             ``node -> node or None``. A replacement has the type of the node.
+        settled : set of Node
+            Nodes the rule is known to keep. It may add to them.
 
         Raises
         ------
@@ -95,11 +99,21 @@ class Graph:
         Depth first without recursion, in the order of `nodes`; linear in nodes,
         edges and replacements.
         """
+        if settled and all(n in settled for n in self.nodes):
+            return self
         rewriting = _Rewriting(rule, len(self.nodes))
+        final = rewriting.final
         before = set_inherited(None)
         try:
             for node in self.nodes:
-                rewriting.settle(node)
+                if node in final:
+                    continue
+                set_inherited(node.origin)
+                there = rewriting.replacement(node)
+                if there is node:
+                    final[node] = node
+                else:
+                    rewriting.settle(node, there)
         finally:
             set_inherited(before)
         outputs = [rewriting.final[o] for o in self.outputs]
@@ -154,19 +168,7 @@ class _Rewriting:
         self.final: dict[Node, Node] = {}
         self._left = _REPLACEMENTS * (count + _REPLACEMENTS)
 
-    def settle(self, node: Node) -> None:
-        """Make a node final, given that its arguments are."""
-        final = self.final
-        if node in final:
-            return
-        set_inherited(node.origin)
-        there = self._replacement(node)
-        if there is node:
-            final[node] = node
-        else:
-            self._settle_replaced(node, there)
-
-    def _replacement(self, node: Node) -> Node:
+    def replacement(self, node: Node) -> Node:
         """Return `node` on its final arguments, or else what the rule makes of it."""
         final = self.final
         for a in node.args:
@@ -175,7 +177,7 @@ class _Rewriting:
         there = self.rule(node)
         return node if there is None else there
 
-    def _settle_replaced(self, node: Node, there: Node) -> None:
+    def settle(self, node: Node, there: Node) -> None:
         """Make `there` final, all that is new under it, and then `node`."""
         final = self.final
         turned = {node: there}  # replaced by a node that is not final yet
@@ -193,7 +195,7 @@ class _Rewriting:
                         raise _endless(node)
                     stack.extend(reversed(waiting))
                     continue
-                result = self._replacement(node)
+                result = self.replacement(node)
                 if result is not node and result not in final:
                     self._left -= 1
                     if result in turned or self._left < 0:

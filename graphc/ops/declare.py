@@ -349,6 +349,9 @@ class Elementwise(Op):
             )
         return TensorType(shape, result)
 
+    def rebuild(self, node: Node, args: tuple[Node, ...]) -> Node:
+        return make_node(self, args, node.params, node.type)
+
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         return self._numpy(*node.params, *args)
 

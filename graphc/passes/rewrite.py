@@ -7,6 +7,7 @@ place, or None. The first line of its docstring is the law it uses, such as
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -129,13 +130,15 @@ class RulePass:
         fired: list[tuple[Rule, Node]] = []
         known: set[Node] = set() if settled is None else settled
 
+        most = sys.maxsize if limit is None else limit
+
         def apply(node: Node) -> Node | None:
             if node in known:
                 return None
             rules = table.get(node.op)
             if rules is None:
                 rules = table[node.op] = self._rules_of(node.op)
-            if not rules or (limit is not None and len(fired) >= limit):
+            if len(fired) >= most:
                 return None
             for rule in rules:
                 result = rule.function(node)
@@ -150,7 +153,7 @@ class RulePass:
             known.add(node)
             return None
 
-        return graph.rewritten(apply), fired
+        return graph.rewritten(apply, known), fired
 
     def _rules_of(self, op: Op) -> tuple[Rule, ...]:
         allowed = options().change_rounding

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from graphc.graph.graph import Graph
@@ -71,6 +72,9 @@ class Info:
         The rows a reduction runs over.
     free : bool
         Any of the first axes may be its rows: it needs no other value of a row.
+    uniform : bool
+        All of its group so far are elementwise, and of one shape: the group may be cut
+        anywhere, so it has no limit. Kept by the group's representative.
     """
 
     node: Node
@@ -84,6 +88,7 @@ class Info:
     members: int = 1
     tied: Shape | None = None
     free: bool = False
+    uniform: bool = False
 
 
 class Reason(NamedTuple):
@@ -113,6 +118,7 @@ def union(a: Info, b: Info) -> None:
         x, y = y, x
     y.parent = x
     x.members += y.members
+    x.uniform = x.uniform and y.uniform
 
 
 @dataclass(eq=False)
@@ -145,6 +151,7 @@ class Fusion:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.limit = GROUP_LIMIT
+        self._position: dict[Node, int] = {}
         self.info: dict[Node, Info] = {}
         self.reasons: dict[tuple[Node, Node], Reason] = {}
         for node in graph.nodes:
@@ -243,9 +250,14 @@ class Fusion:
             if s.kind in ("virtual", "anchor") and s.depth == info.depth
         ]
         rows = {s.rows for s, _ in at_depth if s.rows is not None}
-        size = sum(find(s).members for s in {find(s) for s, _ in at_depth})
-        if len(rows) > 1 or size > GROUP_LIMIT:
+        groups = {find(s) for s, _ in at_depth}
+        info.uniform = isinstance(info.node.op, Elementwise) and all(
+            g.uniform and g.node.shape == info.node.shape for g in groups
+        )
+        size = sum(g.members for g in groups)
+        if len(rows) > 1 or (size > GROUP_LIMIT and not info.uniform):
             info.depth += 1
+            info.uniform = isinstance(info.node.op, Elementwise)
             reason = Reason("limit", GROUP_LIMIT)
             if len(rows) > 1:
                 reason = Reason("rows", *sorted(rows, key=str))
@@ -339,7 +351,9 @@ class Fusion:
             for group in merged(self, list(self._groups(depth, mine))):
                 for node in group.reads:
                     require(node)
-                self.groups.append(group)
+                pieces = self._pieces(group, required)
+                required.update(root for piece in pieces for root in piece.roots)
+                self.groups += reversed(pieces)
         self.kept = required
         self.groups.reverse()
         self.opaque.reverse()
@@ -366,6 +380,82 @@ class Fusion:
             for group in kernels.values():
                 self.visit(group)
                 yield group
+
+    def _pieces(self, group: Group, required: set[Node]) -> list[Group]:
+        """Cut a group of values of one shape into kernels to be run one by one.
+
+        Each has consecutive nodes of the graph's order, so none needs a later one.
+        What one leaves for others is kept, however cheap.
+        """
+        limit = self.limit
+        uniform = find(self.info[group.roots[0]]).uniform
+        own = [n for n in group.nodes if self._may_end(n, group)]
+        if len(own) <= limit or not uniform or not {*group.roots} <= {*own}:
+            return [group]
+        if not self._position:
+            self._position = {n: i for i, n in enumerate(self.graph.nodes)}
+        own.sort(key=self._position.__getitem__)
+        piece_of, count = self._cut(own)
+        roots = set(group.roots)
+        pieces = [Group(group.depth, group.rows) for _ in range(count)]
+        for node in own:
+            here = piece_of[node]
+            if node in roots or any(
+                user in group.nodes and piece_of.get(user) != here
+                for user in self.users[node]
+            ):
+                pieces[here].roots.append(node)
+        for number, piece in enumerate(pieces):
+            self._fill(piece, group, piece_of, number)
+        return pieces
+
+    def _cut(self, order: list[Node]) -> tuple[dict[Node, int], int]:
+        """Return the piece of each node, and the number of pieces.
+
+        A cut is made where it adds least to what has to be kept: values used some time
+        later are kept wherever it lies. In an unrolled loop, cuts of equal pieces have
+        equal distances, and the pieces are one kernel.
+        """
+        limit = self.limit
+        place = {node: number for number, node in enumerate(order)}
+        change = [0] * (len(order) + 1)
+        for number, node in enumerate(order):
+            last = max((place.get(u, 0) for u in self.users[node]), default=0)
+            if number < last < number + limit:
+                change[number + 1] += 1
+                change[last + 1] -= 1
+        added = list(accumulate(change))
+        piece_of: dict[Node, int] = {}
+        start = count = 0
+        while start < len(order):
+            end = start + limit
+            if end < len(order):
+                end = min(range(end, end - limit // 2, -1), key=added.__getitem__)
+            piece_of.update(dict.fromkeys(order[start:end], count))
+            start, count = end, count + 1
+        return piece_of, count
+
+    def _fill(
+        self, piece: Group, whole: Group, piece_of: dict[Node, int], number: int
+    ) -> None:
+        """Collect what a piece of a group computes, and what it reads."""
+        stack = list(piece.roots)
+        seen = set(stack)
+        while stack:
+            node = stack.pop()
+            if node not in whole.nodes or piece_of.get(node, number) != number:
+                piece.reads.append(node)
+                continue
+            piece.nodes.add(node)
+            for arg in self._read(node):
+                if arg not in seen and self.info[arg].kind != "immediate":
+                    seen.add(arg)
+                    stack.append(arg)
+
+    @staticmethod
+    def _may_end(node: Node, group: Group) -> bool:
+        """Tell whether a group may be cut after a node: its rows' values are kept."""
+        return isinstance(node.op, Elementwise) and node.shape == group.rows
 
     def _tied(self, root: Node) -> Shape | None:
         info = self.info[root]

@@ -275,7 +275,7 @@ class Planner:
             array = self.arrays.get(key)
             if array is not None and array.first == number and written:
                 new.append((at, array))
-            elif written or not isinstance(key, Node):
+            elif written or not isinstance(key, Node) or not key.ndim:
                 continue
             elif (
                 array.last == number if array is not None else self._spent(key, number)
