@@ -137,13 +137,13 @@ def test_a_condition_that_is_not_linear_stays():
     assert "select" in function.source
 
 
-def test_the_number_of_pieces_is_limited():
-    xs = [cg.vector(f"x{i}", 3 + i) for i in range(60)]
-    function = cg.compile(xs, [cg.concatenate(xs)])
+def test_the_number_of_pieces_of_an_inner_loop_is_limited():
+    xs = [cg.tensor(f"x{i}", (5, 3 + i)) for i in range(60)]
+    function = cg.compile(xs, [cg.concatenate(xs, axis=1)])
     assert "select" in function.source
-    arrays = [real(3 + i) for i in range(60)]
+    arrays = [real(5, 3 + i) for i in range(60)]
     (got,) = function(*arrays)
-    np.testing.assert_array_equal(got, np.concatenate(arrays))
+    np.testing.assert_array_equal(got, np.concatenate(arrays, axis=1))
 
 
 def test_an_index_out_of_range_is_reported_from_every_piece():
