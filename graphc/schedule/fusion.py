@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heapify, heappop, heappush
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from graphc.graph.graph import Graph
@@ -29,6 +29,7 @@ from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
 from graphc.schedule.merge import merged
+from graphc.schedule.pieces import cut
 from graphc.schedule.views import pieces
 from graphc.types import sizes
 from graphc.types.errors import internal_assert
@@ -151,7 +152,6 @@ class Fusion:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.limit = GROUP_LIMIT
-        self._position: dict[Node, int] = {}
         self.info: dict[Node, Info] = {}
         self.reasons: dict[tuple[Node, Node], Reason] = {}
         for node in graph.nodes:
@@ -182,12 +182,13 @@ class Fusion:
         if isinstance(node.op, Elementwise):
             info.cost += TRANSCENDENTAL_COST * node.op.transcendental
         leaves: frozenset[Node] = frozenset()
-        arrived: list[tuple[Info, bool]] = []
+        arrived: list[Info] = []
         seen: set[Node] = set()
         for access in info.accesses:
             arg = node.args[access.position]
             source = self.info[arg]
-            arrived.append((source, self._rows_stay(source, access, node)))
+            if source.kind == "virtual" or source.kind == "anchor":
+                arrived.append(source)
             depth = self._depth_of(source, access, node)
             info.depth = max(info.depth, depth)
             if arg not in seen:
@@ -214,7 +215,7 @@ class Fusion:
                 reason = Reason("last round", source.node.op.name)
             elif not self._rows_stay(source, access, node):
                 reason = Reason("other rows", source.rows)
-        elif source.cost > CHEAP_COST and repeats(access, node):
+        elif source.cost > CHEAP_COST and node.type.shape and repeats(access, node):
             times = _ratio(node.size, source.node.size)
             reason = Reason("repeated", source.cost, times)
         if reason is None:
@@ -242,15 +243,11 @@ class Fusion:
             return frozenset()
         return source.leaves if source.kind == "virtual" else frozenset([source.node])
 
-    def _tie(self, info: Info, arrived: list[tuple[Info, bool]]) -> None:
+    def _tie(self, info: Info, arrived: list[Info]) -> None:
         """Give a node the rows of its sources at its depth, or start a new depth."""
-        at_depth = [
-            (s, stays)
-            for s, stays in arrived
-            if s.kind in ("virtual", "anchor") and s.depth == info.depth
-        ]
-        rows = {s.rows for s, _ in at_depth if s.rows is not None}
-        groups = {find(s) for s, _ in at_depth}
+        at_depth = [s for s in arrived if s.depth == info.depth]
+        rows = {s.rows for s in at_depth if s.rows is not None}
+        groups = {find(s) for s in at_depth}
         info.uniform = isinstance(info.node.op, Elementwise) and all(
             g.uniform and g.node.shape == info.node.shape for g in groups
         )
@@ -261,12 +258,12 @@ class Fusion:
             reason = Reason("limit", GROUP_LIMIT)
             if len(rows) > 1:
                 reason = Reason("rows", *sorted(rows, key=str))
-            for s, _ in at_depth:
+            for s in at_depth:
                 self.reasons[(s.node, info.node)] = reason
             return
         info.rows = rows.pop() if rows else None
         info.free = info.rows is None
-        for s, _ in at_depth:
+        for s in at_depth:
             union(info, s)
 
     def _anchor(self, node: Node) -> Info:
@@ -351,7 +348,7 @@ class Fusion:
             for group in merged(self, list(self._groups(depth, mine))):
                 for node in group.reads:
                     require(node)
-                pieces = self._pieces(group, required)
+                pieces = cut(self, group)
                 required.update(root for piece in pieces for root in piece.roots)
                 self.groups += reversed(pieces)
         self.kept = required
@@ -381,82 +378,6 @@ class Fusion:
                 self.visit(group)
                 yield group
 
-    def _pieces(self, group: Group, required: set[Node]) -> list[Group]:
-        """Cut a group of values of one shape into kernels to be run one by one.
-
-        Each has consecutive nodes of the graph's order, so none needs a later one.
-        What one leaves for others is kept, however cheap.
-        """
-        limit = self.limit
-        uniform = find(self.info[group.roots[0]]).uniform
-        own = [n for n in group.nodes if self._may_end(n, group)]
-        if len(own) <= limit or not uniform or not {*group.roots} <= {*own}:
-            return [group]
-        if not self._position:
-            self._position = {n: i for i, n in enumerate(self.graph.nodes)}
-        own.sort(key=self._position.__getitem__)
-        piece_of, count = self._cut(own)
-        roots = set(group.roots)
-        pieces = [Group(group.depth, group.rows) for _ in range(count)]
-        for node in own:
-            here = piece_of[node]
-            if node in roots or any(
-                user in group.nodes and piece_of.get(user) != here
-                for user in self.users[node]
-            ):
-                pieces[here].roots.append(node)
-        for number, piece in enumerate(pieces):
-            self._fill(piece, group, piece_of, number)
-        return pieces
-
-    def _cut(self, order: list[Node]) -> tuple[dict[Node, int], int]:
-        """Return the piece of each node, and the number of pieces.
-
-        A cut is made where it adds least to what has to be kept: values used some time
-        later are kept wherever it lies. In an unrolled loop, cuts of equal pieces have
-        equal distances, and the pieces are one kernel.
-        """
-        limit = self.limit
-        place = {node: number for number, node in enumerate(order)}
-        change = [0] * (len(order) + 1)
-        for number, node in enumerate(order):
-            last = max((place.get(u, 0) for u in self.users[node]), default=0)
-            if number < last < number + limit:
-                change[number + 1] += 1
-                change[last + 1] -= 1
-        added = list(accumulate(change))
-        piece_of: dict[Node, int] = {}
-        start = count = 0
-        while start < len(order):
-            end = start + limit
-            if end < len(order):
-                end = min(range(end, end - limit // 2, -1), key=added.__getitem__)
-            piece_of.update(dict.fromkeys(order[start:end], count))
-            start, count = end, count + 1
-        return piece_of, count
-
-    def _fill(
-        self, piece: Group, whole: Group, piece_of: dict[Node, int], number: int
-    ) -> None:
-        """Collect what a piece of a group computes, and what it reads."""
-        stack = list(piece.roots)
-        seen = set(stack)
-        while stack:
-            node = stack.pop()
-            if node not in whole.nodes or piece_of.get(node, number) != number:
-                piece.reads.append(node)
-                continue
-            piece.nodes.add(node)
-            for arg in self._read(node):
-                if arg not in seen and self.info[arg].kind != "immediate":
-                    seen.add(arg)
-                    stack.append(arg)
-
-    @staticmethod
-    def _may_end(node: Node, group: Group) -> bool:
-        """Tell whether a group may be cut after a node: its rows' values are kept."""
-        return isinstance(node.op, Elementwise) and node.shape == group.rows
-
     def _tied(self, root: Node) -> Shape | None:
         info = self.info[root]
         return info.tied if info.kind == "anchor" else info.rows
@@ -485,12 +406,21 @@ class Fusion:
             for access in info.accesses:
                 if passed_on or repeats(access, node):
                     again.add(node.args[access.position])
-            for arg in self._read(node):
+            for arg in self.reads_of(node):
                 if arg.serial not in known and self.info[arg].kind != "immediate":
                     known[arg.serial] = arg
                     heappush(waiting, -arg.serial)
 
-    def _read(self, node: Node) -> Iterable[Node]:
+    @cached_property
+    def position(self) -> dict[Node, int]:
+        """The place of each node in the graph's order."""
+        return {node: number for number, node in enumerate(self.graph.nodes)}
+
+    def is_uniform(self, node: Node) -> bool:
+        """Tell whether all of a node's group are elementwise and of one shape."""
+        return find(self.info[node]).uniform
+
+    def reads_of(self, node: Node) -> Iterable[Node]:
         """Return the arguments a node reads: padding reads nothing of no elements."""
         if self.info[node].kind != "virtual":
             return node.args

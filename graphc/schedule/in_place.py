@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from graphc.kernels.ir import (
     Buffer,
     Dynamic,
-    FromSize,
-    Instruction,
     Kernel,
     Load,
     Loop,
@@ -24,6 +22,7 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
+    operands,
     value_atoms,
 )
 from graphc.types.sizes import SizeLike
@@ -38,14 +37,38 @@ class Reads:
         self.kernel = kernel
         self.loads: dict[Buffer, list[Load]] = {}
         self.stores: dict[Buffer, list[tuple[Store, list[_Loop], int]]] = {}
-        seen: set[int] = set()
+        self._masks: dict[int, int] = {}  # of each value the loads it needs, as bits
+        self._bits: dict[Load, int] = {}
         for number, (statement, loops) in enumerate(_with_loops(kernel)):
             if isinstance(statement, Store):
                 found = self.stores.setdefault(statement.buffer, [])
                 found.append((statement, loops, number))
-            for value in _reached(_roots(statement), seen):
-                if isinstance(value, Load):
-                    self.loads.setdefault(value.buffer, []).append(value)
+            for value in _roots(statement):
+                self._visit(value)
+
+    def _visit(self, value: Value) -> None:
+        """Find the loads that a value needs, without recursion."""
+        masks = self._masks
+        stack = [value]
+        while stack:
+            top = stack[-1]
+            if id(top) in masks:
+                stack.pop()
+                continue
+            needed = operands(top)
+            waiting = [v for v in needed if id(v) not in masks]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            mask = 0
+            for v in needed:
+                mask |= masks[id(v)]
+            if isinstance(top, Load):
+                self.loads.setdefault(top.buffer, []).append(top)
+                self._bits[top] = bit = 1 << len(self._bits)
+                mask |= bit
+            masks[id(top)] = mask
 
     def may_share(self, read: Buffer, written: Buffer) -> bool:
         """Tell whether an array read may lie where another is written."""
@@ -55,11 +78,11 @@ class Reads:
         (load,) = loads
         store, loops, _ = stores[0]
         return (
-            store.instruction is None
+            bool(self._masks[id(store.value)] & self._bits[load])
+            and store.instruction is None
             and store.offset == load.offset
             and read.dtype.itemsize == written.dtype.itemsize
             and self._once(store, loops)
-            and any(v is load for v in _reached([store.value], set()))
             and self._later(loops, stores[1:])
         )
 
@@ -110,20 +133,3 @@ def _roots(statement: Statement) -> list[Value]:
 def _indices(size: SizeLike) -> list[Value]:
     """Return the values that a size is computed from."""
     return [a.value for a in value_atoms(size) if isinstance(a, Dynamic)]
-
-
-def _reached(values: Sequence[Value], seen: set[int]) -> Iterator[Value]:
-    """Return the values that some are computed from, each once."""
-    stack = list(values)
-    while stack:
-        value = stack.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        yield value
-        if isinstance(value, Instruction):
-            stack.extend(value.operands)
-        elif isinstance(value, Load):
-            stack.extend(_indices(value.offset))
-        elif isinstance(value, FromSize):
-            stack.extend(_indices(value.size))
