@@ -127,7 +127,8 @@ def expected_chain(a, count):
 def test_a_long_chain_is_cut_into_kernels(scalar):
     x = cg.scalar("x") if scalar else cg.vector("x", "n")
     f = cg.compile([x], chain(x, 6000))
-    assert 2 <= len(f.kernels) <= 20
+    assert 2 <= len(f.kernels) <= 30
+    assert len({k.name for k in f.kernels}) <= 10
     a = np.asarray(0.3) if scalar else np.linspace(-1, 1, 13)
     np.testing.assert_array_equal(f(a), expected_chain(a, 6000))
 
