@@ -106,6 +106,8 @@ class _Unit:
     """None for a kernel alone: what its rows are to a product is not known yet."""
     made: dict[Key, SizeLike] = field(default_factory=dict)
     """What lies row by row: its elements for each row."""
+    written: set[Key] = field(default_factory=set)
+    """All that its members write."""
 
 
 Again = Callable[[KernelCall, SizeLike, int], Pairs]
@@ -210,6 +212,7 @@ def _joined(
                 unit.rows = None
                 unit.members[:] = before
                 unit.made.clear()
+                unit.written.clear()
                 return None
             replaced.update(tried)
         elif unit.rows != rows or not _reads_own_rows(step, unit):
@@ -247,6 +250,7 @@ def _start(unit: _Unit, rows: SizeLike, fitted: Fitted, replaced: Replaced) -> N
 def _add(unit: _Unit, member: Member) -> None:
     unit.members.append(member)
     call, rows = member.call, unit.rows
+    unit.written.update(_writes(call))
     assert rows is not None
     if isinstance(call, ProductCall):
         unit.made[key_of(call.memory[2])] = call.n
@@ -261,7 +265,7 @@ def _add(unit: _Unit, member: Member) -> None:
 
 def _reads_own_rows(call: ProductCall, unit: _Unit) -> bool:
     left, right = (key_of(m) for m in call.memory[:2])
-    if any(right is k for m in unit.members for k in _writes(m.call)):
+    if right in unit.written:
         return False
     width = unit.made.get(left)
     if width is None:
@@ -288,10 +292,9 @@ def _kernel_scale(call: KernelCall, unit: _Unit) -> SizeLike | None:
     if scale is None:
         return None
     view = RowAccess(call, scale)
-    written = {id(k) for m in unit.members for k in _writes(m.call)}
     for buffer, memory in zip(call.kernel.buffers, call.memory):
         key = key_of(memory)
-        if id(key) not in written:
+        if key not in unit.written:
             continue
         width = unit.made.get(key)
         if width is None or buffer.written or not view.loads_stay(buffer, width):
