@@ -1,4 +1,4 @@
-"""Graphs of thousands of elementwise nodes are cut into few kernels, most of them one."""
+"""Graphs of thousands of elementwise nodes are cut into few kernels, mostly equal."""
 
 import math
 
