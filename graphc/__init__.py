@@ -45,7 +45,10 @@ _HOMES = {
 }
 """The module of each name that is not one of the expression layer's functions."""
 
-_PROVIDERS = {"stabilized": "graphc.passes.stabilize"}
+_PROVIDERS = {
+    "stabilized": "graphc.passes.stabilize",
+    "product_with_one_hot": "graphc.passes.simplify_one_hot",
+}
 """The module that provides a function to other layers which is no public name."""
 
 _EXPRESSIONS = "graphc.expressions.functions"

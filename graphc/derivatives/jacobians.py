@@ -11,7 +11,8 @@ from graphc.derivatives.batching import push_batch
 from graphc.derivatives.forward import push_forward
 from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.seeds import basis, push_selection
-from graphc.graph.graph import topological_order
+from graphc.graph import operators
+from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import cast
 from graphc.ops.leaf import full, new_input
@@ -76,9 +77,21 @@ def blocks(ys: Sequence[Node], xs: Sequence[Node], mode: str) -> list[list[Node]
     if mode == "auto":
         mode = cheaper_mode(ys, xs)
     if mode == "reverse":
-        return [_row(y, xs) for y in ys]
-    columns = [_column(ys, x) for x in xs]
-    return [list(row) for row in zip(*columns)] if columns else [[] for _ in ys]
+        rows = [_row(y, xs) for y in ys]
+    else:
+        columns = [_column(ys, x) for x in xs]
+        rows = [list(row) for row in zip(*columns)] if columns else [[] for _ in ys]
+    return _selected(rows, ys)
+
+
+def _selected(rows: list[list[Node]], ys: Sequence[Node]) -> list[list[Node]]:
+    """Take products with seeds for the one term of each sum, not those of `ys`."""
+    flat = [value for row in rows for value in row]
+    given = set(topological_order(ys))
+    rule = operators.FUNCTIONS["product_with_one_hot"]
+    graph = Graph((), flat).rewritten(lambda n: None if n in given else rule(n))
+    new = iter(graph.outputs)
+    return [[next(new) for _ in row] for row in rows]
 
 
 def _row(y: Node, xs: Sequence[Node]) -> list[Node]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from graphc.graph import operators
 from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
 from graphc.ops.contract import matmul_, matrix_transpose
@@ -82,13 +83,16 @@ def sum_of_one_hot(node: Node) -> Node | None:
     return None
 
 
-@rules.on(matmul_, changes_zero_sign=True)
 def product_with_one_hot(node: Node) -> Node | None:
     """x @ where(row == column + c, d, 0) -> x * d, scaled columns; and so rows.
 
     Each sum has one term. The others are products with what was not selected, which
-    contributes exactly 0, as in derivatives, also where `x` is infinite.
+    contributes exactly 0 in derivatives, also where `x` is infinite. In a product that a
+    user wrote ``0 * inf`` is NaN: so this is no rule of the passes, but applied to what
+    a sweep over a basis made.
     """
+    if node.op is not matmul_:
+        return None
     batch = node.ndim - 2
     terms = node.args[0].shape[-1]
     shape = (*node.shape, terms)
@@ -265,3 +269,6 @@ def _placed(x: Node, axis: int, line: Line, shape: Shape) -> Node:
     inner = (*shape[:place], line.extent, *shape[place + 1 :])
     starts = tuple(line.start if a == place else 0 for a in range(len(shape)))
     return pad(stretch(x, inner), starts, shape)
+
+
+operators.provide(product_with_one_hot=product_with_one_hot)

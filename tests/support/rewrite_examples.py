@@ -235,9 +235,6 @@ ONE_HOT = {
     "sum_of_one_hot": Example(
         lambda: cg.sum(cg.where(_eye(), _column(x) - y, 0.0), axis=1)
     ),
-    "product_with_one_hot": Example(
-        lambda: a.T @ cg.where(_eye(), y, 0.0), exact=False
-    ),
 }
 
 STABILIZE = {
