@@ -87,9 +87,9 @@ def product_with_one_hot(node: Node) -> Node | None:
     """x @ where(row == column + c, d, 0) -> x * d, scaled columns; and so rows.
 
     Each sum has one term. The others are products with what was not selected, which
-    contributes exactly 0 in derivatives, also where `x` is infinite. In a product that a
-    user wrote ``0 * inf`` is NaN: so this is no rule of the passes, but applied to what
-    a sweep over a basis made.
+    contributes exactly 0 in derivatives, also where `x` is infinite. In a product that
+    a user wrote ``0 * inf`` is NaN: so this is no rule of the passes, but applied to
+    what a sweep over a basis made.
     """
     if node.op is not matmul_:
         return None
