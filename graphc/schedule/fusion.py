@@ -64,8 +64,8 @@ class Info:
     cost : int
         Operations to compute one element from memory.
     leaves : frozenset of Node
-        Arrays read for one element along all its axes, up to one more than
-        `MANY_LEAVES` of them.
+        Arrays read for one element along all its axes; no more are added to what is
+        more than `MANY_LEAVES`.
     accesses : sequence of Access
     parent : Info or None
         Union-find parent among nodes of the same depth.
@@ -194,7 +194,8 @@ class Fusion:
             if arg not in seen:
                 seen.add(arg)
                 if len(leaves) <= MANY_LEAVES:
-                    leaves |= self._leaves(source, access, node)
+                    more = self._leaves(source, access, node)
+                    leaves = more if len(more) > MANY_LEAVES else leaves | more
                 info.cost += source.cost if source.kind == "virtual" else 0
         for position in getattr(node.op, "waits_for", ()):
             info.depth = max(info.depth, self.info[node.args[position]].depth + 1)

@@ -16,19 +16,13 @@ Outputs go into donated inputs of their own type where they can.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from graphc.graph.node import Node
+from graphc.kernels.ir import Kernel
 from graphc.ops.leaf import constant_
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.in_place import Reads
@@ -192,6 +186,8 @@ class Planner:
         self.block: dict[object, Block] = {}
         self.fixed: dict[Block, Place] = {}
         self.contents: dict[Block, list[Array]] = {}
+        self.kernel_reads: dict[int, Reads] = {}
+        self.in_place: dict[tuple, Kernel] = {}
         for number in range(len(self.steps)):
             self._in_place(number)
         for block in self.contents:
@@ -318,19 +314,31 @@ class Planner:
         new: list[tuple[int, Array]],
         dying: list[tuple[int, Node]],
     ) -> None:
+        kernel = step.kernel
+        buffers = kernel.buffers
         reads: Reads | None = None
-        buffers = step.kernel.buffers
+        shared: dict[int, int] = {}
         for at, array in new:
             for position, (from_, node) in enumerate(dying):
                 if self._bytes(node) != array.size or not self._can_take(node, array):
                     continue
-                reads = reads or Reads(step.kernel)
+                reads = reads or self._reads_of(kernel)
                 if not reads.may_share(buffers[from_], buffers[at]):
                     continue
-                step.kernel.in_place[from_] = at
+                shared[from_] = at
                 self._take(node, array)
                 del dying[position]
                 break
+        if shared:  # the kernel may be that of other calls, which share otherwise
+            key = id(kernel), tuple(shared.items())
+            if key not in self.in_place:
+                self.in_place[key] = replace(kernel, in_place=shared)
+            step.kernel = self.in_place[key]
+
+    def _reads_of(self, kernel: Kernel) -> Reads:
+        if id(kernel) not in self.kernel_reads:
+            self.kernel_reads[id(kernel)] = Reads(kernel)
+        return self.kernel_reads[id(kernel)]
 
     def _bytes(self, node: Node) -> SizeLike:
         array = self.arrays.get(node)

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
+from graphc.schedule.equal_groups import GroupLowerer
 from graphc.schedule.evaluate import KernelCall
 from graphc.schedule.fusion import Fusion, Group
 from graphc.schedule.legalize import legalize
-from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS, lower_group
+from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
 from graphc.schedule.memory import (
     LARGEST,
     MemoryPlan,
@@ -91,8 +92,9 @@ def schedule(
 
     depth_steps: dict[int, list[KernelCall | ProductCall]] = {}
     lowered: dict[int, tuple[Group, list[KernelCall]]] = {}
+    lowerer = GroupLowerer(fusion, report)
     for group in fusion.groups:
-        calls = lower_group(fusion, group, report, chunks_of(group))
+        calls = lowerer.lower(group, chunks_of(group))
         lowered[id(calls[0])] = group, calls
         depth_steps.setdefault(group.depth, []).extend(calls)
     for node in fusion.opaque:
@@ -103,7 +105,7 @@ def schedule(
         if id(call) not in lowered:
             return []
         group, calls = lowered[id(call)]
-        new = lower_group(fusion, group, report, chunks, most_rows)
+        new = lowerer.lower(group, chunks, most_rows)
         pairs = list(zip(calls, new))
         order.update((id(new), order[id(old)]) for old, new in pairs)
         return pairs

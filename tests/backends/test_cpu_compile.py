@@ -18,6 +18,8 @@ from graphc.ops.arithmetic import add
 from graphc.passes.pipeline import run_passes
 from graphc.passes.rewrite import RulePass, RuleSet
 from graphc.runtime import compile as compile_module
+from graphc.schedule import equal_groups
+from graphc.schedule.fusion import MANY_LEAVES, Fusion
 from graphc.schedule.program import schedule
 from graphc.types.errors import IndexOutOfRangeError
 from tests.support.cpu import assert_close
@@ -49,6 +51,47 @@ def test_sixty_four_equal_layers_have_the_kernels_of_a_few():
     wanted = cg.evaluate(outputs, dict(zip(inputs, arrays)))
     for got, w in zip(many(*arrays), wanted):
         assert_close(got, w, "64 layers", rtol=1e-9)
+
+
+def lowerings(monkeypatch, inputs, outputs):
+    """Return how many groups are lowered to kernels when a function is compiled."""
+    count = []
+    lower = equal_groups.lower_group
+
+    def counted(*args):
+        count.append(args)
+        return lower(*args)
+
+    monkeypatch.setattr(equal_groups, "lower_group", counted)
+    cg.compile(inputs, outputs)
+    monkeypatch.undo()
+    return len(count)
+
+
+def test_equal_groups_are_lowered_once(monkeypatch):
+    few, many = (lowerings(monkeypatch, *layers(n)) for n in (6, 64))
+    assert 0 < few == many
+
+
+def test_groups_that_differ_in_a_number_only_are_lowered_apart():
+    x = cg.matrix("x", ("n", 5))
+    w = cg.matrix("w", (5, 5))
+    y = x
+    for number in (0.25, 0.5, -0.0, 0.0):
+        y = cg.copysign(cg.tanh(y @ w), number)
+    f = cg.compile([x, w], y)
+    arrays = _rng.normal(size=(3, 5)), _rng.normal(size=(5, 5))
+    wanted = cg.evaluate(y, dict(zip([x, w], arrays)))
+    assert_close(f(*arrays), wanted, "numbers", rtol=1e-12)
+
+
+def test_what_fusion_knows_of_a_node_does_not_grow_along_a_chain():
+    x, w = cg.matrix("x", (8, 8)), cg.matrix("w", (8, 8))
+    y = x
+    for i in range(400):
+        y = cg.tanh(y * 0.5 + x) if i % 4 else cg.tanh(y @ w + x) + y
+    fusion = Fusion(cg.Graph([x, w], [y]))
+    assert max(len(info.leaves) for info in fusion.info.values()) <= 2 * MANY_LEAVES
 
 
 def test_only_driver_and_entry_are_compiled_for_more_of_the_same():

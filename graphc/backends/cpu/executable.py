@@ -94,11 +94,10 @@ class Executable:
         self.frame = Frame(self.program, dims)
         self.dims = list(dims)
         pool()
-        self.launches: dict[int, Launch] = {
-            id(step.kernel): _launch(step.kernel)
-            for step in self.program.calls
-            if isinstance(step, KernelCall)
-        }
+        self.launches: dict[int, Launch] = {}
+        for step in self.program.calls:
+            if isinstance(step, KernelCall) and id(step.kernel) not in self.launches:
+                self.launches[id(step.kernel)] = _launch(step.kernel)
         self.driver = DriverPrinter(self.program, self.launches, self.frame)
         for letter in sorted(self.driver.products):
             gemm.prepare(letter)

@@ -23,7 +23,9 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any
 
-_PASSES = ("loops", "vectors")
+_CLEANING = ("sroa", "instruction_combine", "simplify_cfg", "loop_rotate")
+"""Passes for code that is written as it should run: half the time of a whole level."""
+
 LEVEL = 2
 """How far kernels are optimized. At level 3 LLVM unrolls short loops of twice as many
 rounds: it takes up to fifty times longer, and what it makes has been slower."""
@@ -82,7 +84,7 @@ def compile_module(text: str, kind: str = "loops") -> bytes:
     text : str
     kind : str
         "loops" are vectorized and optimized at `LEVEL` for the CPU graphc runs on;
-        "vectors" is code that is written in vectors and only optimized; "once" is for
+        "vectors" is code that is written in vectors and only cleaned; "once" is for
         code that runs once in a call, such as drivers, and is translated as it stands,
         in a tenth of the time; "straight" is for long code without loops: passes find
         nothing there that is worth their time, so only instructions and registers are
@@ -106,12 +108,18 @@ def optimized(text: str, kind: str = "loops") -> Any:
     module.triple = target.triple
     module.data_layout = str(target.target_data)
     module.verify()
-    tuning = llvm.create_pipeline_tuning_options(LEVEL if kind in _PASSES else 0)
+    tuning = llvm.create_pipeline_tuning_options(LEVEL if kind == "loops" else 0)
     tuning.loop_vectorization = kind == "loops"
     tuning.slp_vectorization = False
     tuning.loop_unrolling = kind == "loops"
     builder = llvm.create_pass_builder(target, tuning)
-    builder.getModulePassManager().run(module, builder)
+    if kind == "vectors":
+        passes = llvm.create_new_module_pass_manager()
+        for name in _CLEANING:
+            getattr(passes, f"add_{name}_pass")()
+    else:
+        passes = builder.getModulePassManager()
+    passes.run(module, builder)
     return module
 
 
@@ -125,7 +133,7 @@ def target_machine(kind: str = "loops") -> Any:
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
-        opt={"once": 0, "straight": 1}.get(kind, 3),
+        opt={"once": 0, "straight": 1, "vectors": 1}.get(kind, 3),
         reloc="static" if target.name.startswith("x86") else "default",
         codemodel="jitdefault",
         jit=True,
