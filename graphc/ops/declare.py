@@ -101,10 +101,13 @@ class Op:
         Unique; the NumPy name where there is one.
     param_names : tuple of str
         Names of the entries of `Node.params`, for text and pictures.
+    built_in : bool
+        Whether the op is graphc's own, so that its name tells what it is.
     """
 
     name: str
     param_names: tuple[str, ...] = ()
+    built_in: bool = True
     is_constant: ClassVar[bool] = False
 
     def __init__(self, name: str):

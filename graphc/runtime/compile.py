@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +15,10 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import as_node
 from graphc.ops.leaf import input_
-from graphc.passes.pipeline import run_passes
 from graphc.runtime.arguments import as_input
-from graphc.runtime.function import PLAIN, CompileOptions, Function
+from graphc.runtime.compiled import PLAIN, CompileOptions
+from graphc.runtime.function import Function
 from graphc.types.errors import ConfigError, InputError, made_at
-
-LARGE = 5_000
-"""Nodes from which a graph is compiled with Python's cycle collector paused."""
-
-PATIENCE = 2.0
-"""Seconds of compilation after which a terminal is told of it."""
-
-_SOME = 500  # nodes below which it never takes that long
 
 BACKENDS = ("cpu", "reference")
 
@@ -113,54 +101,7 @@ def compile_graph(
     """Compile a graph whose inputs are checked."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend {backend!r} is unknown; use one of {BACKENDS}.")
-    with _announced(graph), _collection_paused(graph):
-        simplified = run_passes(graph)
-        return Function(graph, simplified, inputs, outputs, backend, threads, options)
-
-
-_pauses = 0
-_pausing = threading.Lock()
-
-
-@contextmanager
-def _announced(graph: Graph) -> Iterator[None]:
-    """Say on a terminal what goes on if it takes longer than `PATIENCE`."""
-    if sys.stderr is None or not sys.stderr.isatty() or len(graph) < _SOME:
-        yield
-        return
-    text = f"graphc: compiling a graph of {len(graph)} nodes ..."
-    timer = threading.Timer(PATIENCE, print, (text,), {"file": sys.stderr})
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-@contextmanager
-def _collection_paused(graph: Graph) -> Iterator[None]:
-    """Keep Python's cycle collector from walking a large graph again and again.
-
-    It takes a third of the time, and finds nothing: nodes hold no cycles.
-    """
-    global _pauses
-    if len(graph) < LARGE:
-        yield
-        return
-    with _pausing:
-        paused = _pauses > 0 or gc.isenabled()
-        if paused:
-            _pauses += 1
-            gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            with _pausing:
-                _pauses -= 1
-                if not _pauses:
-                    gc.enable()
+    return Function(graph, inputs, outputs, backend, threads, options)
 
 
 def _donated(donate: Any, inputs: Sequence[Node]) -> tuple[int, ...]:

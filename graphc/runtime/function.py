@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +12,7 @@ from graphc.backends import reference
 from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
 from graphc.runtime.arguments import as_donated, as_input, check_out, overlapping
-from graphc.runtime.memory import MemoryReport
-from graphc.schedule.memory import MemoryPlan
+from graphc.runtime.compiled import PLAIN, Compiled, CompileOptions
 from graphc.types import sizes
 from graphc.types.config import read_threads
 from graphc.types.errors import (
@@ -24,6 +22,9 @@ from graphc.types.errors import (
     made_at,
 )
 from graphc.types.sizes import Dim, SizeLike
+
+if TYPE_CHECKING:
+    from graphc.runtime.memory import MemoryReport
 
 
 class KernelInfo(NamedTuple):
@@ -39,28 +40,6 @@ class KernelInfo(NamedTuple):
 
     name: str
     fuses: str
-
-
-@dataclass(frozen=True)
-class CompileOptions:
-    """How a graph is compiled.
-
-    Attributes
-    ----------
-    donated : tuple of int
-        Positions of the inputs whose memory a call may write to.
-    memory_budget : int or None
-        Bytes that outputs and workspace may have together.
-    sizes : tuple of (str, int)
-        The dimensions for which the budget is kept.
-    """
-
-    donated: tuple[int, ...] = ()
-    memory_budget: int | None = None
-    sizes: tuple[tuple[str, int], ...] = ()
-
-
-PLAIN = CompileOptions()
 
 
 class Function:
@@ -85,8 +64,8 @@ class Function:
 
     Attributes
     ----------
-    graph : Graph
-        The graph after all passes.
+    original : Graph
+        The graph as it was made.
     backend : str
         "cpu" or "reference".
     threads : int
@@ -96,7 +75,6 @@ class Function:
     def __init__(
         self,
         original: Graph,
-        graph: Graph,
         inputs: Structure,
         outputs: Structure,
         backend: str,
@@ -105,8 +83,7 @@ class Function:
     ):
         self.original = original
         self.options = options
-        self._donated = [d for d in options.donated if graph.inputs[d].ndim]
-        self.graph = graph
+        self._donated = [d for d in options.donated if original.inputs[d].ndim]
         self.backend = backend
         self.threads = read_threads(threads)
         self._others: dict[int, Function] = {}
@@ -116,31 +93,28 @@ class Function:
             c.kind is not None for c in inputs.children
         )
         self._names = {
-            n.name: i for i, n in enumerate(graph.inputs) if not self._nested and n.name
+            n.name: i
+            for i, n in enumerate(original.inputs)
+            if not self._nested and n.name
         }
-        self._equalities = reference.equalities(original)
-        self._requirements = reference.requirements(original)
-        self._dims = _dims(original)
-        self._executable: Any = None
-        self._native: Any = None
+        self._constant_shapes = _constant_shapes(original)
         self._bare = outputs.kind is None
         self._pack = self._packing()
-        self._constant_shapes = _constant_shapes(graph)
-        if backend == "cpu":
-            from graphc.backends.cpu.executable import Executable
+        self._compiled = Compiled(original, options, backend == "cpu")
+        self._use_threads()
 
-            self._executable = Executable(
-                graph,
-                self._dims,
-                self._equalities,
-                self._requirements,
-                self.threads,
-                self._donated,
-                options.memory_budget,
-                dict(options.sizes),
-            )
-            entry = self._executable.entry
-            self._native = None if entry is None else entry.call
+    def _use_threads(self) -> None:
+        self._entry = self._compiled.entry(self.threads)  # kept for `_native` needs it
+        self._native = None if self._entry is None else self._entry.call
+
+    @property
+    def graph(self) -> Graph:
+        """The graph after all passes."""
+        return self._compiled.graph
+
+    @property
+    def _executable(self) -> Any:
+        return self._compiled.executable
 
     # ---------------------------------------------------------------- calls
 
@@ -164,21 +138,21 @@ class Function:
         if self._native is not None and given is not None:
             if self._native(*leaves, *extra) is not NotImplemented:
                 return out
-        arrays = [as_input(n, a) for n, a in zip(self.graph.inputs, leaves)]
+        arrays = [as_input(n, a) for n, a in zip(self.original.inputs, leaves)]
         for number in self._donated:
-            node = self.graph.inputs[number]
+            node = self.original.inputs[number]
             arrays[number] = as_donated(node, leaves[number], arrays[number])
         if self._native is not None:
             # now that every argument is an array as it should be
             result = self._native(*arrays, *extra)
             if result is not NotImplemented:
                 return out if given is not None else self._pack(result)
-        values = reference.bind_sizes(self.graph.inputs, arrays)
-        reference.check_equalities(self._equalities, values)
-        reference.check_requirements(self._requirements, values)
+        values = reference.bind_sizes(self.original.inputs, arrays)
+        reference.check_equalities(self._compiled.equalities, values)
+        reference.check_requirements(self._compiled.requirements, values)
         if given is not None:
             shapes = self._output_shapes(values)
-            types = [(s, o.dtype) for s, o in zip(shapes, self.graph.outputs)]
+            types = [(s, o.dtype) for s, o in zip(shapes, self.original.outputs)]
             check_out(given, self._outputs.paths("out"), types)
         results = self._run(arrays, values, given)
         if given is None:
@@ -217,10 +191,7 @@ class Function:
             other.__dict__.update(self.__dict__)
             other.threads = threads
             other._others = {}
-            if self._executable is not None:
-                other._executable = self._executable.with_threads(threads)
-                entry = other._executable.entry
-                other._native = None if entry is None else entry.call
+            other._use_threads()
             other = self._others.setdefault(threads, other)
         return other
 
@@ -261,7 +232,7 @@ class Function:
         for number in overlapping(arrays) & plan.written:
             arrays[number] = arrays[number].copy()
         results = self._results(arrays, self._output_shapes(values), given)
-        failed = self._executable.run(arrays, results, values)
+        failed = self._executable.run(arrays, results, values, self.threads)
         if failed is not None:
             raise IndexOutOfRangeError(
                 f"{failed.op.name}: an index is out of range in {failed.label()}"
@@ -279,7 +250,7 @@ class Function:
         reused = self._executable.program.memory.reused
         results: list[np.ndarray] = []
         meeting = overlapping([*arrays, *given]) if given is not None else set()
-        for number, (shape, node) in enumerate(zip(shapes, self.graph.outputs)):
+        for number, (shape, node) in enumerate(zip(shapes, self.original.outputs)):
             if number in reused:
                 results.append(arrays[reused[number]])
                 continue
@@ -305,7 +276,7 @@ class Function:
         memo: dict[Any, int] = {}
         return [
             tuple(sizes.evaluate(s, values.__getitem__, memo) for s in o.shape)  # type: ignore[arg-type]
-            for o in self.graph.outputs
+            for o in self.original.outputs
         ]
 
     def _leaves(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
@@ -338,12 +309,12 @@ class Function:
         children = self._inputs.children if self._inputs.children else (self._inputs,)
         for position, child in enumerate(children):
             if child.kind is None:
-                slots[self.graph.inputs[offset].name] = position
+                slots[self.original.inputs[offset].name] = position
             offset += child.count
         missing = object()
         full = given + [missing] * (count - len(given))
         for name, value in named.items():
-            if sum(n.name == name for n in self.graph.inputs) > 1:
+            if sum(n.name == name for n in self.original.inputs) > 1:
                 raise InputError(
                     f"more than one input is named {name!r}: give them by position. "
                     f"The inputs are {self._input_text()}."
@@ -364,7 +335,7 @@ class Function:
         return full
 
     def _input_text(self) -> str:
-        return ", ".join(n.label() for n in self.graph.inputs) or "none"
+        return ", ".join(n.label() for n in self.original.inputs) or "none"
 
     # ----------------------------------------------------------- inspection
 
@@ -452,6 +423,9 @@ class Function:
     @property
     def memory_plan(self) -> MemoryReport:
         """What the memory of a call is used for; prints as a table."""
+        from graphc.runtime.memory import MemoryReport
+        from graphc.schedule.memory import MemoryPlan
+
         if self._executable is None:
             return MemoryReport(self.graph, MemoryPlan())
         program = self._executable.program
@@ -462,13 +436,15 @@ class Function:
 
         All compiled functions share it; the next call that needs one makes it anew.
         """
-        if self._executable is not None:
-            self._executable.release()
+        if self.backend == "cpu":
+            from graphc.backends.cpu import memory
+
+            memory.release()
 
     def __repr__(self) -> str:
         return (
             f"<graphc Function ({self._input_text()}) -> "
-            f"{', '.join(str(o.type) for o in self.graph.outputs)}, {self.backend}>"
+            f"{', '.join(str(o.type) for o in self.original.outputs)}, {self.backend}>"
         )
 
     def __reduce__(self) -> Any:
@@ -505,15 +481,6 @@ def _restore(
     nodes = unflatten(*rows)
     graph = Graph(nodes[:count], nodes[count:])
     return compile_graph(graph, inputs, outputs, backend, threads, options)
-
-
-def _dims(graph: Graph) -> list[Dim]:
-    """Return the symbolic dimensions of the inputs."""
-    out: dict[Dim, None] = {}
-    for node in graph.inputs:
-        for s in node.shape:
-            out.update(dict.fromkeys(sizes.dims(s)))
-    return list(out)
 
 
 def _constant_shapes(graph: Graph) -> list[tuple[int, ...]] | None:

@@ -12,8 +12,8 @@ import hashlib
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from graphc.backends.cpu import jit
@@ -21,6 +21,9 @@ from graphc.types.config import options
 
 _memory: dict[str, bytes] = {}
 _warned: set[Path | None] = set()
+PROGRAM = ".program"
+"""How the name of a program's file ends; see `program_cache`."""
+
 TEMPORARY = ".tmp"
 """How the name of a file ends while it is being written."""
 
@@ -34,35 +37,43 @@ def machine_code(text: str, kind: str = "loops") -> bytes:
     `kind` is as for `jit.compile_module`.
     """
     with jit.guarded():  # of several threads that need it, one compiles
-        key = hashlib.sha256(f"{_machine()}\n{kind}\n{text}".encode()).hexdigest()
-        code = _memory.get(key)
-        if code is not None:
-            counts["memory"] += 1
-            return code
-        code = _read(key)
+        key = key_of(text, kind)
+        code = code_of(key)
         if code is None:
             code = jit.compile_module(text, kind)
             counts["compiled"] += 1
-            _write(key, code)
-        else:
-            counts["disk"] += 1
-        _memory[key] = code
+            write_file(_path(key), code)
+            _memory[key] = code
         return code
 
 
+def key_of(text: str, kind: str) -> str:
+    """Return the key of the machine code of LLVM code."""
+    return hashlib.sha256(f"{machine()}\n{kind}\n{text}".encode()).hexdigest()
+
+
+def code_of(key: str) -> bytes | None:
+    """Return the object file of a key, None if it is not cached."""
+    code = _memory.get(key)
+    if code is not None:
+        counts["memory"] += 1
+        return code
+    if cache_folder() is not None:
+        code = read_file(_path(key))
+    if code is not None:
+        counts["disk"] += 1
+        _memory[key] = code
+    return code
+
+
 @lru_cache(maxsize=1)
-def _machine() -> str:
+def machine() -> str:
+    """Return what machine code depends on besides its source."""
+    import llvmlite
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features().flatten()
-    return "\n".join([_version("llvmlite"), llvm.get_host_cpu_name(), features])
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+    return "\n".join([llvmlite.__version__, llvm.get_host_cpu_name(), features])
 
 
 def cache_folder() -> Path | None:
@@ -77,15 +88,18 @@ def cache_folder() -> Path | None:
     return user_cache_path("graphc")
 
 
-def _path(folder: Path, key: str) -> Path:
-    return folder / key[:2] / f"{key}.o"
+def _path(key: str) -> Path:
+    return file_path(key, ".o")
 
 
-def _read(key: str) -> bytes | None:
-    folder = cache_folder()
-    if folder is None:
-        return None
-    path = _path(folder, key)
+def file_path(key: str, suffix: str) -> Path:
+    """Return where a file of the cache lies, in no folder if keeping them is off."""
+    return (cache_folder() or Path()) / key[:2] / f"{key}{suffix}"
+
+
+def read_file(path: Path) -> bytes | None:
+    """Return the content of a file of the cache, None if it is not there or damaged."""
+    folder = path.parent.parent
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -100,17 +114,17 @@ def _read(key: str) -> bytes | None:
     return code
 
 
-def _write(key: str, code: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file of the cache, whole or not at all; nothing if keeping is off."""
     folder = cache_folder()
     if folder is None:
         return
-    path = _path(folder, key)
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=TEMPORARY)
         with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
+            file.write(hashlib.sha256(content).digest() + content)
         os.replace(temporary, path)
         temporary = ""
     except OSError as error:
@@ -137,23 +151,24 @@ def _warn(message: str) -> None:
 
 
 def cache_size() -> tuple[int, int]:
-    """Return the number of cached kernels on disk, and their bytes."""
-    folder = cache_folder()
-    if folder is None or not folder.is_dir():
-        return 0, 0
-    files = [p.stat().st_size for p in folder.glob("*/*.o") if p.is_file()]
+    """Return the number of cached kernels and programs on disk, and their bytes."""
+    files = [p.stat().st_size for p in _files() if p.is_file()]
     return len(files), sum(files)
 
 
 def clear_cache() -> int:
-    """Delete the cached kernels on disk and return how many there were.
+    """Delete the cached kernels and programs on disk and return how many there were.
 
     What a process left that was killed while it wrote is deleted too.
     """
-    folder = cache_folder()
-    if folder is None or not folder.is_dir():
-        return 0
-    files = list(folder.glob("*/*.o"))
-    for path in (*files, *folder.glob(f"*/*{TEMPORARY}")):
+    files = _files()
+    for path in (*files, *_files([TEMPORARY])):
         path.unlink(missing_ok=True)
     return len(files)
+
+
+def _files(suffixes: Sequence[str] = (".o", PROGRAM)) -> list[Path]:
+    folder = cache_folder()
+    if folder is None or not folder.is_dir():
+        return []
+    return [path for suffix in suffixes for path in folder.glob(f"*/*{suffix}")]

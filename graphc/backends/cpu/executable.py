@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.backends.cpu import gemm, jit, memory
-from graphc.backends.cpu.cache import machine_code
+from graphc.backends.cpu import gemm, jit, memory, program_cache
+from graphc.backends.cpu.cache import key_of, machine_code
 from graphc.backends.cpu.driver import DriverPrinter, Frame, KernelCode, Launch
 from graphc.backends.cpu.entry import native_entry
-from graphc.backends.cpu.native import NativeEntry
 from graphc.backends.cpu.pool import pool
 from graphc.backends.cpu.printer import KernelPrinter
+from graphc.backends.cpu.program_cache import EntryParts
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.kernels.canonical import Canonical
@@ -30,7 +29,6 @@ from graphc.types.config import options
 from graphc.types.errors import AllocationError
 from graphc.types.sizes import Dim, SizeLike
 
-_loaded: dict[str, int] = {}
 _codes: dict[tuple, KernelCode] = {}
 _MOST_CODES = 10_000
 
@@ -38,12 +36,9 @@ _MOST_CODES = 10_000
 def _ensure_loaded(name: str, text: str, kind: str = "loops") -> int:
     """Load a function unless the process has it, and return its address."""
     with jit.guarded():
-        address = _loaded.get(name)
-        if address is None:
-            (address,) = jit.load(machine_code(text, kind), [name])
-            jit.add_symbol(name, address)
-            _loaded[name] = address
-        return address
+        if name not in jit.LOADED:
+            jit.load_named([name], machine_code(text, kind), key_of(text, kind))
+        return jit.LOADED[name].address
 
 
 def _launch(kernel: Kernel) -> Launch:
@@ -70,8 +65,8 @@ class Executable:
         The symbolic dimensions whose values a call needs.
     launches : dict of int to Launch
         The code of each kernel, by the kernel's id.
-    threads : int
-        How many threads a call may use; 0 means what the process uses.
+    parts : EntryParts or None
+        What the function called from Python is made of, None if there is none.
     """
 
     def __init__(
@@ -80,12 +75,10 @@ class Executable:
         dims: Sequence[Dim],
         equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
         requirements: Sequence[tuple[SizeLike, Node]],
-        threads: int = 0,
         donated: Sequence[int] = (),
         budget: int | None = None,
         dims_of_budget: Mapping[str, int] | None = None,
     ):
-        self.threads = threads
         self.program: Program = (
             schedule(graph, donated)
             if budget is None
@@ -103,7 +96,7 @@ class Executable:
             gemm.prepare(letter)
         self.address = _ensure_loaded(self.driver.name, self.driver.text, "once")
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
-        self.entry: NativeEntry | None = None
+        self.parts: EntryParts | None = None
         printed = native_entry(
             self.program,
             self.frame,
@@ -115,26 +108,31 @@ class Executable:
         if printed is not None:
             memory.support()
             address = _ensure_loaded(printed.name, printed.text, "once")
-            self._entry_parts = address, printed.dtypes, self.program.memory.constants
-            self.entry = NativeEntry(*self._entry_parts, threads=threads)
+            self.parts = EntryParts(
+                address, printed.dtypes, self.program.memory.constants
+            )
+            self._entry_name = printed.name
         if options().debug >= 3:
             print(self.source(), file=sys.stderr)
         if options().debug >= 4:
             print(self.llvm(), file=sys.stderr)
 
-    def with_threads(self, threads: int) -> Executable:
-        """Return the same machine code, to run on that many threads."""
-        other = copy.copy(self)
-        other.threads = threads
-        if self.entry is not None:
-            other.entry = NativeEntry(*self._entry_parts, threads=threads)
-        return other
+    def save(self, key: str) -> None:
+        """File the program for other processes; it must have `parts`."""
+        assert self.parts is not None
+        codes = sorted({launch.code.name for launch in self.launches.values()})
+        modules = [gemm.entry_points(p) for p in sorted(self.driver.products)]
+        modules += [[n] for n in (*codes, self.driver.name, self._entry_name)]
+        program_cache.save(
+            key, [(names, jit.LOADED[names[0]].key) for names in modules], self.parts
+        )
 
     def run(
         self,
         arrays: Sequence[np.ndarray],
         outputs: Sequence[np.ndarray],
         values: Mapping[Dim, int],
+        threads: int = 0,
     ) -> Node | None:
         """Run on contiguous arrays of the right types, filling `outputs`.
 
@@ -152,7 +150,7 @@ class Executable:
         """
         frame = self.frame
         words = np.zeros(frame.words, np.int64)
-        words[Frame.THREADS] = self.threads
+        words[Frame.THREADS] = threads
         workspace = self._workspace(values)
         words[Frame.WORKSPACE] = workspace.ctypes.data
         for first, group in (
@@ -174,10 +172,6 @@ class Executable:
             outputs[number][...] = source
         code = int(words[Frame.ERROR])
         return self.program.reports[code - 1] if code else None
-
-    def release(self) -> None:
-        """Free the workspace of the calling thread."""
-        memory.release()
 
     def check_sizes(self, values: Mapping[Dim, int]) -> None:
         """Raise `AllocationError` for an array that no memory could hold."""

@@ -32,7 +32,7 @@ from functools import lru_cache
 import numpy as np
 
 from graphc.backends.cpu import jit
-from graphc.backends.cpu.cache import machine_code
+from graphc.backends.cpu.cache import key_of, machine_code
 from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
 from graphc.schedule.product import PACKED
 
@@ -152,10 +152,14 @@ def source(letter: str) -> str:
 @lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
-    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
-    code = machine_code(source(letter), "vectors")
-    for name, address in zip(names, jit.load(code, names)):
-        jit.add_symbol(name, address)
+    text = source(letter)
+    key = key_of(text, "vectors")
+    jit.load_named(entry_points(letter), machine_code(text, "vectors"), key)
+
+
+def entry_points(letter: str) -> list[str]:
+    """Return the names of the functions that compiled code calls."""
+    return [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
 
 
 # ------------------------------------------------------------------ register tile

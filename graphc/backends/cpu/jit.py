@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 _CLEANING = ("sroa", "instruction_combine", "simplify_cfg", "loop_rotate")
 """Passes for code that is written as it should run: half the time of a whole level."""
@@ -153,6 +153,26 @@ def _load(code: bytes, names: Sequence[str]) -> list[int]:
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return [engine.get_function_address(n) for n in names]
+
+
+class Loaded(NamedTuple):
+    """A function in this process: its address, and the cache's key of its code."""
+
+    address: int
+    key: str
+
+
+LOADED: dict[str, Loaded] = {}
+"""What `load_named` has loaded."""
+
+
+def load_named(names: Sequence[str], code: bytes, key: str) -> None:
+    """Load functions of an object file, unless they are, for others to refer to."""
+    with guarded():
+        if names[0] not in LOADED:
+            for name, address in zip(names, _load(code, names)):
+                add_symbol(name, address)
+                LOADED[name] = Loaded(address, key)
 
 
 def _loader() -> Any:
