@@ -37,7 +37,8 @@ def _ensure_loaded(name: str, text: str, kind: str = "loops") -> int:
     """Load a function unless the process has it, and return its address."""
     with jit.guarded():
         if name not in jit.LOADED:
-            jit.load_named([name], machine_code(text, kind), key_of(text, kind))
+            code, key = machine_code(text, kind), key_of(text, kind)
+            jit.load_named([name], code, key, jit.declared(text))
         return jit.LOADED[name].address
 
 
@@ -120,12 +121,8 @@ class Executable:
     def save(self, key: str) -> None:
         """File the program for other processes; it must have `parts`."""
         assert self.parts is not None
-        codes = sorted({launch.code.name for launch in self.launches.values()})
-        modules = [gemm.entry_points(p) for p in sorted(self.driver.products)]
-        modules += [[n] for n in (*codes, self.driver.name, self._entry_name)]
-        program_cache.save(
-            key, [(names, jit.LOADED[names[0]].key) for names in modules], self.parts
-        )
+        modules = jit.modules_of(self._entry_name)
+        program_cache.save(key, modules, self.parts)
 
     def run(
         self,

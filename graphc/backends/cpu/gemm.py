@@ -153,13 +153,9 @@ def source(letter: str) -> str:
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
     text = source(letter)
-    key = key_of(text, "vectors")
-    jit.load_named(entry_points(letter), machine_code(text, "vectors"), key)
-
-
-def entry_points(letter: str) -> list[str]:
-    """Return the names of the functions that compiled code calls."""
-    return [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
+    code, key = machine_code(text, "vectors"), key_of(text, "vectors")
+    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
+    jit.load_named(names, code, key, jit.declared(text))
 
 
 # ------------------------------------------------------------------ register tile

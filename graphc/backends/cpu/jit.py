@@ -15,6 +15,7 @@ taken by threads it does not have.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -156,23 +157,65 @@ def _load(code: bytes, names: Sequence[str]) -> list[int]:
 
 
 class Loaded(NamedTuple):
-    """A function in this process: its address, and the cache's key of its code."""
+    """A module in this process, for each of its functions.
 
+    Attributes
+    ----------
+    names : sequence of str
+        Its functions that others may refer to.
+    address : int
+    key : str
+        The cache's key of its machine code.
+    needs : sequence of str
+        The functions it refers to.
+    """
+
+    names: Sequence[str]
     address: int
     key: str
+    needs: Sequence[str]
 
 
 LOADED: dict[str, Loaded] = {}
-"""What `load_named` has loaded."""
+"""What `load_named` has loaded, by name."""
+
+PERMANENT = (
+    *("graphc_launch", "graphc_threads", "graphc_overlap"),
+    *("graphc_workspace", "graphc_workspace_release"),
+)
+"""Functions of the pool and of the workspace, which all processes load."""
 
 
-def load_named(names: Sequence[str], code: bytes, key: str) -> None:
+def load_named(
+    names: Sequence[str], code: bytes, key: str, needs: Sequence[str]
+) -> None:
     """Load functions of an object file, unless they are, for others to refer to."""
     with guarded():
         if names[0] not in LOADED:
             for name, address in zip(names, _load(code, names)):
                 add_symbol(name, address)
-                LOADED[name] = Loaded(address, key)
+                LOADED[name] = Loaded(names, address, key, needs)
+
+
+def declared(text: str) -> list[str]:
+    """Return the functions of graphc's that LLVM code refers to and does not define."""
+    return re.findall(r"^declare [^@\n]*@(graphc_\w+)", text, re.MULTILINE)
+
+
+def modules_of(name: str) -> list[Loaded]:
+    """Return the modules that a loaded function needs, in order; its own comes last."""
+    found: dict[str, Loaded] = {}
+    stack = [name]
+    while stack:
+        module = LOADED[stack[-1]]
+        waiting = [n for n in module.needs if n not in PERMANENT]
+        waiting = [n for n in waiting if LOADED[n].key not in found]
+        if waiting:
+            stack += waiting
+            continue
+        stack.pop()
+        found[module.key] = module
+    return list(found.values())
 
 
 def _loader() -> Any:

@@ -143,24 +143,21 @@ _TEXTS: dict[type, Any] = {
 # --------------------------------------------------------------------- files
 
 
-def save(
-    key: str, modules: Sequence[tuple[Sequence[str], str]], parts: EntryParts
-) -> None:
+def save(key: str, modules: Sequence[jit.Loaded], parts: EntryParts) -> None:
     """File a program.
 
     Parameters
     ----------
     key : str
-    modules : sequence of (sequence of str, str)
-        Names of functions, and under which key the cache has their machine code, in
-        the order in which they can be loaded; what is called comes last.
+    modules : sequence of Loaded
+        In the order in which they can be loaded; the function called comes last.
     parts : EntryParts
     """
     arrays = [np.ascontiguousarray(c) for c in parts.constants]
     if sum(a.nbytes for a in arrays) > MOST_CONSTANTS:
         return
     head = {
-        "modules": list(modules),
+        "modules": [(m.names, m.key, m.needs) for m in modules],
         "dtypes": [np.dtype(d).str for d in parts.dtypes],
         "constants": [(a.dtype.str, a.shape) for a in arrays],
     }
@@ -177,13 +174,13 @@ def load(key: str) -> EntryParts | None:
         return None
     length = int.from_bytes(content[:8], "little")
     head = json.loads(content[8 : 8 + length])
-    codes = [cache.code_of(code) for _, code in head["modules"]]
+    codes = [cache.code_of(code) for _, code, _ in head["modules"]]
     if any(code is None for code in codes):
         return None
     pool()
     memory.support()
-    for (names, code_key), code in zip(head["modules"], codes):
-        jit.load_named(names, code or b"", code_key)
+    for (names, code_key, needs), code in zip(head["modules"], codes):
+        jit.load_named(names, code or b"", code_key, needs)
     address = jit.LOADED[head["modules"][-1][0][0]].address
     constants = []
     at = 8 + length
