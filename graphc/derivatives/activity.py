@@ -82,7 +82,7 @@ class Activity:
             )
         for w in wrt:
             _require_float(w)
-        self.edges = _edges(order, outputs, wrt)
+        self.edges = useful_edges(order, outputs, wrt)
         if disconnected == "raise":
             self._check_reached(order, outputs, wrt)
 
@@ -115,7 +115,7 @@ def _require_float(w: Node) -> None:
         )
 
 
-def _edges(
+def useful_edges(
     order: Sequence[Node], outputs: Sequence[Node], wrt: Sequence[Node]
 ) -> dict[Node, list[int]]:
     """Return the nodes between `wrt` and `outputs`; see `Activity`."""
