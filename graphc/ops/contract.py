@@ -10,6 +10,14 @@ import numpy as np
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import as_node, cast, multiply, negative, not_equal
 from graphc.ops.declare import Linear, SizeOf, dtype_error, operand_text, shape_error
+from graphc.ops.dependence import (
+    Dependence,
+    Grouped,
+    Known,
+    Pairs,
+    numbers,
+    shape_of,
+)
 from graphc.ops.leaf import scalar_like
 from graphc.ops.move import align_batch, diagonal_, permute, reshape, unbroadcast
 from graphc.ops.reduce import sum_
@@ -67,6 +75,17 @@ class MatMul(Linear):
             cotangent = reshape(cotangent, (rows, node.shape[-1]))
         return unbroadcast(self(matrix_transpose(a), cotangent), b.shape)
 
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        shape = shape_of(node, size)
+        left, right = (numbers(shape_of(a, size)) for a in node.args)
+        result, values = numbers(shape), [known(a) for a in node.args]
+        # each operand as (batch..., its axis of the result, summed axis)
+        swapped = None if values[0] is None else values[0].swapaxes(-1, -2)
+        return [
+            _one_operand(0, left, result, values[1]),
+            _one_operand(1, *(x.swapaxes(-1, -2) for x in (right, result)), swapped),
+        ]
+
     def batch(
         self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
     ) -> Node:
@@ -74,6 +93,36 @@ class MatMul(Linear):
 
     def flops(self, node: Node) -> SizeLike:
         return node.size * node.args[0].shape[-1] * 2
+
+
+def _one_operand(
+    position: int, arg: np.ndarray, result: np.ndarray, other: np.ndarray | None
+) -> Dependence:
+    """Return how a product depends on its left operand.
+
+    Parameters
+    ----------
+    position : int
+    arg, result : array of int64
+        The numbers of the elements, (..., i, k) and (..., i, j).
+    other : array or None
+        The value of the right operand (..., k, j) if it is known: only its elements
+        that are not 0 count.
+    """
+    batch = result.shape[:-2]
+    if other is None:
+        row = numbers(arg.shape[:-1])
+        group = np.empty(arg.size, np.int64)
+        group[arg] = row[..., None]
+        of_result = np.empty(result.size, np.int64)
+        of_result[result] = np.broadcast_to(row, result.shape[:-1])[..., None]
+        return Grouped((position,), group, row.size, of_result)
+    *lead, k, j = np.nonzero(np.broadcast_to(other, (*batch, *other.shape[-2:])))
+    outer = [a[:, None] for a in lead]
+    rows = np.arange(arg.shape[-2])
+    arg = np.broadcast_to(arg, (*batch, *arg.shape[-2:]))
+    read = arg[(*outer, rows, k[:, None])], result[(*outer, rows, j[:, None])]
+    return Pairs((position,), read[1].ravel(), read[0].ravel())
 
 
 def matrix_transpose(x: Node) -> Node:

@@ -24,6 +24,16 @@ import numpy as np
 
 from graphc.graph.node import Node, make_node
 from graphc.graph.origin import current_origin
+from graphc.ops.dependence import (
+    Dependence,
+    Grouped,
+    Known,
+    Selected,
+    everything,
+    groups,
+    numbers,
+    shape_of,
+)
 from graphc.types.errors import DTypeError, ShapeError, internal_assert, made_at
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import TensorType, broadcast_shapes, shape_text
@@ -166,6 +176,22 @@ class Op:
     ) -> Node:
         """Return the op mapped over a new leading axis of the `batched` arguments."""
         raise NotImplementedError
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        """Return on which elements of the arguments the result's elements depend.
+
+        A superset, for all values: of the arguments that carry a derivative. What is
+        said of others is not looked at. Here: everything on everything.
+
+        Parameters
+        ----------
+        node : Node
+        known : callable
+            Gives the value of a node that depends on no input, None for others.
+        size : callable
+            Gives the integer of a size.
+        """
+        return [everything(node, p, size) for p in range(len(node.args))]
 
     def sign_of(self, node: Node, signs: Sequence[str]) -> str:
         """Return "positive", "nonnegative" or "": what is sure of every element.
@@ -374,6 +400,24 @@ class Elementwise(Op):
 
         return self(*align_batch(args, batched), params=node.params)
 
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        shape = shape_of(node, size)
+        out = []
+        for p, rule in enumerate(self.partials or ()):
+            arg = node.args[p]
+            if rule is None or arg.dtype.kind != "f":
+                continue
+            here = shape_of(arg, size)
+            source = None
+            if here != shape:
+                source = np.broadcast_to(numbers(here), shape).ravel()
+            active = _nonzero(rule(*node.args, node), known)
+            if active is not True:
+                source = numbers(shape).ravel() if source is None else source
+                source = np.where(np.broadcast_to(active, shape).ravel(), source, -1)
+            out.append(Selected((p,), source))
+        return out
+
     def flops(self, node: Node) -> SizeLike:
         return node.size * self.cost
 
@@ -393,6 +437,23 @@ class Elementwise(Op):
         if isinstance(self.sympy, str):
             return getattr(sp, self.sympy)(*node.params, *symbols)
         return self.sympy(sp, *node.params, *symbols)
+
+
+def _nonzero(factor: Any, known: Known) -> Any:
+    """Return where a partial derivative may differ from 0: True, False or an array."""
+    if isinstance(factor, Select):
+        yes, no = _nonzero(factor.yes, known), _nonzero(factor.no, known)
+        condition = None if yes is no else known(factor.condition)
+        if condition is not None:
+            return np.where(condition, yes, no)
+        return True if yes is True or no is True else np.logical_or(yes, no)
+    if not isinstance(factor, Node):
+        return bool(factor != 0)
+    value = known(factor)
+    if value is None:
+        return True
+    active = value != 0
+    return True if active.all() else active
 
 
 # ---------------------------------------------------------------------- linear
@@ -466,6 +527,29 @@ class Move(Linear):
         """Return the element at `index`; ``arg(p, index)`` reads argument `p`."""
         raise NotImplementedError
 
+    def sources(
+        self, node: Node, args: Sequence[np.ndarray], size: SizeOf
+    ) -> np.ndarray:
+        """Return the op on arrays of numbers, with -1 where it reads no argument."""
+        return self.numpy(node, args, size)
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        linear = self.linear_positions(node)
+        args: list[Any] = [None] * len(node.args)
+        start = 0
+        for p in linear:
+            args[p] = numbers(shape_of(node.args[p], size)) + start
+            start += args[p].size
+        for p in set(range(len(args))).difference(linear, self.waits_for):
+            args[p] = known(node.args[p])
+            if args[p] is None:
+                return self.unknown_pattern(node, size)
+        return [Selected(linear, np.ravel(self.sources(node, args, size)))]
+
+    def unknown_pattern(self, node: Node, size: SizeOf) -> Sequence[Dependence]:
+        """Return the `pattern` where the values of index arguments are not known."""
+        return [everything(node, p, size) for p in self.linear_positions(node)]
+
 
 class Reduce(Op):
     """A reduction over axes (``params[0]``), the others kept.
@@ -489,6 +573,10 @@ class Reduce(Op):
         """Return the axes of the argument that remain."""
         axes = node.params[0]
         return tuple(a for a in range(node.args[0].ndim) if a not in axes)
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        group = groups(shape_of(node.args[0], size), self.kept(node))
+        return [Grouped((0,), group, size(node.size), None)]
 
     def flops(self, node: Node) -> SizeLike:
         return node.args[0].size

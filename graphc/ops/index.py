@@ -15,6 +15,7 @@ a transpose of axes. Negative indices count from the end; one out of range raise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,16 @@ from graphc.ops.declare import (
     operand_text,
     shape_error,
     weakest,
+)
+from graphc.ops.dependence import (
+    Dependence,
+    Grouped,
+    Known,
+    Pairs,
+    Selected,
+    groups,
+    numbers,
+    shape_of,
 )
 from graphc.ops.leaf import (
     full,
@@ -181,6 +192,14 @@ class Gather(Indexed, Move):
         ]
         return arg(0, (*index[:batch], *found, *index[places:]))
 
+    def unknown_pattern(self, node: Node, size: SizeOf) -> Sequence[Dependence]:
+        x, *indices = node.args
+        (batch,) = node.params
+        group, count = _row_groups(shape_of(x, size), batch, len(indices))
+        places = indices[0].ndim - batch
+        result, _ = _row_groups(shape_of(node, size), batch, places)
+        return [Grouped((0,), group, count, result)]
+
     def transpose(self, node: Node, cotangent: Node, position: int) -> Node:
         x, *indices = node.args
         (batch,) = node.params
@@ -196,6 +215,17 @@ class Gather(Indexed, Move):
             indices = _batched_if_any(args[1:], batched[1:])
             return self(args[0], *indices, params=(0,))
         return self(*all_batched(args, batched), params=(batch + 1,))
+
+
+def _row_groups(
+    shape: Sequence[int], batch: int, indexed: int
+) -> tuple[np.ndarray, int]:
+    """Group elements that differ in indexed axes only; return also how many there are.
+
+    The axes are those of the batch, then `indexed` ones, then the rest.
+    """
+    kept = [a for a in range(len(shape)) if not batch <= a < batch + indexed]
+    return groups(shape, kept), math.prod(shape[a] for a in kept)
 
 
 def _batched_if_any(args: Sequence[Node], batched: Sequence[bool]) -> list[Node]:
@@ -279,6 +309,33 @@ class Scatter(Indexed):
         except IndexError:
             raise _out_of_range(node, base.shape[batch:], indices) from None
         return out
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        base, updates, *indices = node.args
+        (batch,) = node.params
+        shape = shape_of(node, size)
+        given = [known(i) for i in indices]
+        found = [i for i in given if i is not None]
+        if len(found) < len(given):
+            group, count = _row_groups(
+                shape_of(updates, size), batch, indices[0].ndim - batch
+            )
+            result, _ = _row_groups(shape, batch, len(indices))
+            return [Selected((0,), None), Grouped((1,), group, count, result)]
+        here = numbers(shape)
+        try:
+            target = here[_index_tuple(found, batch)].ravel()
+        except IndexError:
+            raise _out_of_range(node, shape[batch:], found) from None
+        number = np.arange(target.size)
+        if self.combine == "add":
+            return [Selected((0,), None), Pairs((1,), target, number)]
+        source = np.full(here.size, -1)
+        source[target] = number  # the last one wins
+        return [
+            Selected((0,), np.where(source < 0, here.ravel(), -1)),
+            Selected((1,), source),
+        ]
 
     def target(self, k: Scalars, node: Node, index: Index, arg: Arg) -> Index:
         """Return where in the result the update at `index` of `updates` goes.

@@ -23,6 +23,7 @@ from graphc.ops.declare import (
     dtype_error,
     shape_error,
 )
+from graphc.ops.dependence import Dependence, Known, Running, shape_of
 from graphc.ops.move import all_batched
 from graphc.ops.slicing import pad, slice_axis
 from graphc.types import sizes
@@ -80,6 +81,10 @@ class Scan(Op):
     ) -> Node:
         axis, reverse = node.params
         return self(*all_batched(args, batched), params=(axis + 1, reverse))
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        shape = shape_of(node, size)
+        return [Running((p,), shape, *node.params) for p in range(len(node.args))]
 
     def flops(self, node: Node) -> SizeLike:
         return node.size * self.cost

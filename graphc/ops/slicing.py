@@ -297,9 +297,18 @@ class Pad(Move):
 
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         self.check(node, size)
-        starts, shape, steps, value = node.params
-        out = np.full(tuple(size(s) for s in shape), value.array, node.dtype)
-        out[_python_slices(starts, node.args[0].shape, steps, size)] = args[0]
+        return self._placed(node, args[0], node.params[3].array, size)
+
+    def sources(
+        self, node: Node, args: Sequence[np.ndarray], size: SizeOf
+    ) -> np.ndarray:
+        return self._placed(node, args[0], -1, size)
+
+    @staticmethod
+    def _placed(node: Node, x: np.ndarray, value: Any, size: SizeOf) -> np.ndarray:
+        starts, shape, steps, _ = node.params
+        out = np.full(tuple(size(s) for s in shape), value, x.dtype)
+        out[_python_slices(starts, node.args[0].shape, steps, size)] = x
         return out
 
     def read(self, k: Scalars, node: Node, index: Index, arg: Arg) -> Value:

@@ -1,0 +1,1 @@
+"""Sparse derivatives: structure, colouring, compressed evaluation."""
