@@ -15,6 +15,29 @@ from graphc.graph.node import Node
 from graphc.types.errors import InputError, internal_assert
 
 
+class Container:
+    """Base of containers that keep something beside their leaves.
+
+    A subclass is an expression in the form its user sees; `assembled` may make of
+    arrays another type than of expressions. What it keeps, hashable, is the one entry
+    of `Structure.keys`.
+    """
+
+    def apart(self) -> tuple[Any, list[Any]]:
+        """Return what is kept beside the leaves, and the leaves."""
+        raise NotImplementedError
+
+    @classmethod
+    def assembled(cls, kept: Any, leaves: list[Any]) -> Any:
+        """Return the container of expressions, or what stands for it of arrays."""
+        raise NotImplementedError
+
+    @classmethod
+    def leaves_of(cls, kept: Any, tree: Any, what: str) -> list[Any]:
+        """Return the leaves of a value of this kind; raise `InputError` for others."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Structure:
     """The shape of a nested container, without its leaves.
@@ -22,9 +45,10 @@ class Structure:
     Attributes
     ----------
     kind : type or None
-        None for a leaf, else list, tuple, dict or a named tuple's class.
+        None for a leaf, else list, tuple, dict, a named tuple's class, or a `Container`.
     keys : tuple
-        Of a dictionary, its keys; else the indices, or the names of the fields.
+        Of a dictionary, its keys; else the indices, or the names of the fields. Of a
+        `Container` what it keeps beside its leaves.
     children : tuple of Structure
         One for each key.
     """
@@ -44,6 +68,8 @@ class Structure:
         """Return where each leaf stands, such as ``params["w"][0]``."""
         if self.kind is None:
             return [root]
+        if issubclass(self.kind, Container):
+            return [root] * len(self.children)
         out: list[str] = []
         for key, child in zip(self.keys, self.children):
             out += child.paths(root + _step(self.kind, key))
@@ -63,6 +89,8 @@ class Structure:
         parts = [child._build(leaves) for child in self.children]
         if self.kind is dict:
             return dict(zip(self.keys, parts))
+        if issubclass(self.kind, Container):
+            return self.kind.assembled(self.keys[0], parts)
         if _is_named_tuple(self.kind):
             return self.kind(*parts)
         return self.kind(parts)
@@ -99,7 +127,9 @@ class Structure:
         if kind is None:
             leaves.append(tree)
             return True
-        if type(tree) is not kind or len(tree) != len(children):
+        if type(tree) is not kind or issubclass(kind, Container):
+            return False
+        if len(tree) != len(children):
             return False
         for key, child in zip(
             self.keys if kind is dict else range(len(tree)), children
@@ -116,6 +146,8 @@ class Structure:
         """As `flatten_like`, taking subclasses too; errors name the place."""
         if self.kind is None:
             return [tree]
+        if issubclass(self.kind, Container):
+            return self.kind.leaves_of(self.keys[0], tree, what)
         accepted: Any = Mapping if self.kind is dict else (list, tuple)
         if not isinstance(tree, accepted):
             raise InputError(
@@ -220,6 +252,10 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 def _take_apart(tree: Any, leaves: list[Any]) -> Structure:
     kind: type
+    if isinstance(tree, Container):
+        kept, parts = tree.apart()
+        leaves += parts
+        return Structure(type(tree), (kept,), (LEAF,) * len(parts))
     if isinstance(tree, Mapping):
         kind, keys, parts = dict, tuple(tree), list(tree.values())
     elif _is_named_tuple(type(tree)):
