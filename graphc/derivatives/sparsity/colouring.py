@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.derivatives.sparsity.rows import entry_rows
 from graphc.types.errors import ConfigError, InputError, internal_assert
 
 KINDS = ("auto", "column", "row", "two-sided", "star")
@@ -386,11 +387,6 @@ def _greedy_star(
 
 
 # -------------------------------------------------------------------- recovery
-
-
-def entry_rows(matrix: Any) -> np.ndarray:
-    """Return the row of each entry of a CSR matrix."""
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def _alone(lines: np.ndarray, colors: np.ndarray) -> np.ndarray:

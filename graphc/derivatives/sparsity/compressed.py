@@ -1,15 +1,10 @@
 """Compressed Jacobians and Hessians: few sweeps, then every entry at its place.
 
-First what only moves elements of `x` (slices, gathers, reshapes) is cut off: the
-function is differentiated by what those moves give, which is mostly read by one place
-only. Of ``(x[1:] - x[:-1]**2)**2`` with respect to the two slices one reverse sweep has
-all entries; the moves only say in which columns they go, and which are added up. That
-is the elimination of the moves' vertices from the graph (Griewank and Walther,
-"Evaluating Derivatives", chapter 9), and for Hessians partial separability (Griewank
-and Toint 1982).
-
-The sweeps are those of a colouring. Their seeds are constants for one colour, and else
-selections ``where(color == number, 1, 0)`` along a leading axis.
+Moves at the ends of the function are cut off before (`sparsity.cut`). The sweeps are
+those of a colouring of what is left. Where there are few, each is a sweep of its own
+whose seed is a constant, of ones mostly, so that all of it that is zero is never
+computed; where there are many, they are one sweep along a leading axis, with the seeds
+as selections ``where(color == number, 1, 0)``.
 """
 
 from __future__ import annotations
@@ -26,22 +21,11 @@ from graphc.derivatives.batching import push_batch, substitute
 from graphc.derivatives.forward import push_forward
 from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.seeds import push_selection
-from graphc.derivatives.sparsity.colouring import (
-    Coloring,
-    coloring,
-    entry_rows,
-    reading,
-    star,
-)
+from graphc.derivatives.sparsity.colouring import Coloring, coloring, reading, star
+from graphc.derivatives.sparsity.cut import Cut, cuts
 from graphc.derivatives.sparsity.matrix import Layout, SparseMatrix
-from graphc.derivatives.sparsity.pattern import (
-    Known,
-    columns_of,
-    moved_columns,
-    propagate,
-    size_reader,
-)
-from graphc.derivatives.sparsity.rows import from_pairs
+from graphc.derivatives.sparsity.pattern import Known, columns_of, size_reader
+from graphc.derivatives.sparsity.rows import entry_rows
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
@@ -50,27 +34,8 @@ from graphc.ops.index import gather, scatter_add
 from graphc.ops.leaf import constant, full, iota, new_input, ones_like, scalar_like
 from graphc.ops.move import reshape
 
-
-class Cut(NamedTuple):
-    """A function after its first moves were cut off.
-
-    Attributes
-    ----------
-    outputs : list of Node
-        The results, as functions of `inner`.
-    inner : list of Node
-        New inputs that stand for what the moves give.
-    places : dict of Node to Node
-        What each of them stands for.
-    columns : array of int64
-        For each element of `inner`, one after the other, the column it goes to; -1 for
-        none.
-    """
-
-    outputs: list[Node]
-    inner: list[Node]
-    places: dict[Node, Node]
-    columns: np.ndarray
+SEPARATE = 8
+"""Up to how many sweeps are made each for itself."""
 
 
 class Share(NamedTuple):
@@ -99,9 +64,9 @@ def sparse_jacobian(
     Activity(topological_order(ys), ys, xs, disconnected)
     columns, width = columns_of(xs, size)
     known = Known({}, size)
-    best: tuple[Cut, object, Coloring] | None = None
-    for cut in _cuts(ys, columns, known, size):
-        matrix = _pattern(cut, known, size)
+    best: tuple[Cut, Any, Coloring] | None = None
+    for cut in cuts(ys, columns, known, size):
+        matrix = cut.pattern(known, size)
         found = coloring(matrix)
         if best is None or found.count < best[2].count:
             best = cut, matrix, found
@@ -127,24 +92,25 @@ def sparse_hessian(
     Activity(topological_order([y]), [y], xs, disconnected)
     columns, _ = columns_of(xs, size)
     known = Known({}, size)
-    best: tuple[Cut, object, Coloring] | None = None
-    for cut in _cuts([y], columns, known, size):
+    best: tuple[Cut, Any, Coloring] | None = None
+    for cut in cuts([y], columns, known, size, at_outputs=False):
         gradient = pull_back(cut.outputs, ones(cut.outputs), cut.inner, "zero")
-        cut = cut._replace(outputs=gradient)
-        matrix = _pattern(cut, known, size)
+        every = np.arange(len(cut.columns))
+        held = every[cut.columns >= 0]
+        cut = cut._replace(outputs=gradient, rows=cut.columns[held], sources=held)
+        matrix = cut.pattern(known, size)
         matrix = matrix.multiply(matrix.T).tocsr()  # it is symmetric: so are its zeros
         matrix.sort_indices()
         found = star(matrix)
         if best is None or found.count < best[2].count:
             best = cut, matrix, found
     assert best is not None
-    cut = best[0]
-    shares = [
-        s._replace(rows=cut.columns[s.rows])
-        for s in _back(cut, _shares(*best, size))
-    ]
+    shares = _back(best[0], _shares(*best, size))
     spans = [_span(columns[x]) for x in xs]
-    return [[_block(shares, row, column, x) for column, x in zip(spans, xs)] for row in spans]
+    return [
+        [_block(shares, row, column, x) for column, x in zip(spans, xs)]
+        for row in spans
+    ]
 
 
 def _count(node: Node, size: SizeOf) -> int:
@@ -153,61 +119,6 @@ def _count(node: Node, size: SizeOf) -> int:
 
 def _span(columns: np.ndarray) -> tuple[int, int]:
     return (int(columns[0]) if len(columns) else 0, len(columns))
-
-
-# ---------------------------------------------------------------------- cutting
-
-
-def _cuts(
-    ys: Sequence[Node], columns: dict[Node, np.ndarray], known: Known, size: SizeOf
-) -> Iterator[Cut]:
-    """Yield the function without its first moves, and then as it is."""
-    order = topological_order(ys)
-    moved = moved_columns(order, columns, known, size)
-    wanted = set(columns)
-    apart = all(wanted.isdisjoint(topological_order(x.args)) for x in columns)
-    inner = _frontier(order, ys, moved) if apart else []
-    if inner and any(z not in columns for z in inner):
-        yield _cut(ys, inner, np.concatenate([moved[z] for z in inner]))
-    plain = list(columns)
-    every = np.concatenate([columns[x] for x in plain])
-    if apart:
-        yield _cut(ys, plain, every)
-    else:
-        yield Cut(list(ys), plain, {}, every)
-
-
-def _cut(ys: Sequence[Node], inner: Sequence[Node], columns: np.ndarray) -> Cut:
-    new = [new_input(z.name or "z", z.type) for z in inner]
-    outputs = substitute(ys, dict(zip(inner, new)))
-    return Cut(outputs, new, dict(zip(new, inner)), columns)
-
-
-def _frontier(
-    order: Sequence[Node], ys: Sequence[Node], moved: dict[Node, np.ndarray]
-) -> list[Node]:
-    """Return the moved nodes that something else than a move reads."""
-    read = {y for y in ys if y in moved}
-    for node in order:
-        if node not in moved:
-            read.update(a for a in node.args if a in moved)
-    return [n for n in order if n in read]
-
-
-def _pattern(cut: Cut, known: Known, size: SizeOf) -> Any:
-    """Return the pattern of all outputs by all of `inner` that go to a column."""
-    from scipy.sparse import vstack
-
-    columns, width = columns_of(cut.inner, size)
-    rows = propagate(cut.outputs, columns, width, known, size)
-    matrix = vstack(rows, format="csr") if len(rows) > 1 else rows[0]
-    if cut.columns.min(initial=0) < 0:
-        held = cut.columns[matrix.indices] >= 0
-        matrix = from_pairs(
-            entry_rows(matrix)[held], matrix.indices[held], matrix.shape
-        )
-    matrix.sort_indices()
-    return matrix
 
 
 # --------------------------------------------------------------------- sweeping
@@ -227,51 +138,64 @@ def _shares(cut: Cut, matrix: Any, found: Coloring, size: SizeOf) -> list[Share]
         ends = cut.outputs if ahead else cut.inner
         colors = found.columns if ahead else found.rows
         count = found.column_colors if ahead else found.row_colors
-        values = _sweep(cut, colors, count, ahead, size)
-        start = 0
-        for node, value in zip(ends, values):
-            extent = _count(node, size)
-            here = taken & (place >= start) & (place < start + extent)
-            if here.any():
-                flat = color[here] * extent + place[here] - start
-                out.append(Share(value, flat, rows[here], columns[here]))
-            start += extent
+        extents = np.array([_count(n, size) for n in ends])
+        starts = np.cumsum(extents) - extents
+        of = np.searchsorted(starts, place, side="right") - 1
+        for first, values in _sweeps(cut, colors, count, ahead, size):
+            for number, value in enumerate(values):
+                extent = extents[number]
+                flat = (color - first) * extent + place - starts[number]
+                here = taken & (of == number) & (color >= first)
+                here &= color < first + math.prod(value.shape) // max(extent, 1)
+                if here.any():
+                    out.append(Share(value, flat[here], rows[here], columns[here]))
     return out
 
 
-def _sweep(
+def _sweeps(
     cut: Cut, colors: np.ndarray, count: int, ahead: bool, size: SizeOf
-) -> list[Node]:
-    """Return what one sweep for each color gives: (count, shape...) for each end.
+) -> Iterator[tuple[int, list[Node]]]:
+    """Yield sweeps: the first colour of each, and what it gives for each end.
 
-    For a single color without the axis.
+    That has the shape of the end, or a leading axis before it, for several colours.
     """
     starts = cut.inner if ahead else cut.outputs
     parts = np.split(colors, np.cumsum([_count(n, size) for n in starts])[:-1])
-    if count == 1:
-        seeds = [_single(n, part) for n, part in zip(starts, parts)]
-        return _swept(cut, seeds, ahead)
+    if count <= SEPARATE:
+        for number in range(count):
+            seeds = [_single(n, part == number) for n, part in zip(starts, parts)]
+            yield number, _swept(cut, seeds, ahead)
+        return
     inputs = [new_input("seed", n.type) for n in starts]
     places = {
         i: _seeds(n, part, count) for i, n, part in zip(inputs, starts, parts)
     }
-    swept = push_batch(_swept(cut, inputs, ahead), places, push_selection)
-    return [
-        value if has_axis else full((count, *value.shape), 0, value.dtype)
-        for value, has_axis in swept
-    ]
+    swept = push_batch(_swept(cut, list(inputs), ahead), places, push_selection)
+    yield (
+        0,
+        [
+            value if has_axis else full((count, *value.shape), 0, value.dtype)
+            for value, has_axis in swept
+        ],
+    )
 
 
-def _swept(cut: Cut, seeds: list[Node], ahead: bool) -> list[Node]:
+def _swept(cut: Cut, seeds: list[Node | None], ahead: bool) -> list[Node]:
+    """Return one sweep; a seed of None is zero."""
+    starts = cut.inner if ahead else cut.outputs
+    held = [(n, s) for n, s in zip(starts, seeds) if s is not None]
+    nodes, given = [n for n, _ in held], [s for _, s in held]
     if ahead:
-        return push_forward(cut.outputs, cut.inner, seeds, "zero")
-    return pull_back(cut.outputs, seeds, cut.inner, "zero")
+        return push_forward(cut.outputs, nodes, given, "zero")
+    return pull_back(nodes, given, cut.inner, "zero")
 
 
-def _single(node: Node, colors: np.ndarray) -> Node:
-    if np.all(colors == 0):
+def _single(node: Node, on: np.ndarray) -> Node | None:
+    if not on.any():
+        return None
+    if on.all():
         return ones_like(node)
-    mask = constant((colors == 0).reshape(node.shape))
+    mask = constant(on.reshape(node.shape))
     return ar.where(mask, scalar_like(1, node), scalar_like(0, node))
 
 
@@ -283,12 +207,13 @@ def _seeds(node: Node, colors: np.ndarray, count: int) -> Node:
 
 
 def _back(cut: Cut, shares: list[Share]) -> list[Share]:
-    """Return shares as functions of the inputs, their columns those of the inputs."""
+    """Return shares as functions of the inputs, for rows and columns of the result."""
     values = substitute([s.value for s in shares], cut.places)
-    return [
-        s._replace(value=value, columns=cut.columns[s.columns])
-        for s, value in zip(shares, values)
-    ]
+    out = []
+    for share, value in zip(shares, values):
+        which, rows, columns = cut.spread(share.rows, share.columns)
+        out.append(Share(value, share.place[which], rows, columns))
+    return out
 
 
 # ------------------------------------------------------------------- assembling

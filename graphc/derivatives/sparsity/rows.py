@@ -177,3 +177,8 @@ def from_pairs(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) ->
     out = coo_array((data, (rows, columns)), shape=shape).tocsr()
     out.sum_duplicates()
     return out
+
+
+def entry_rows(matrix: Any) -> np.ndarray:
+    """Return the row of each entry of a CSR matrix."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
