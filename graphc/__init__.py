@@ -27,6 +27,9 @@ _HOMES = {
         *("value_and_grad", "vjp", "vmap"),
     ),
     "graphc.derivatives.check": ("check_grad",),
+    "graphc.derivatives.sparsity.api": ("sparsity",),
+    "graphc.derivatives.sparsity.colouring": ("Coloring", "coloring"),
+    "graphc.derivatives.sparsity.matrix": ("SparseMatrix",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
@@ -114,6 +117,9 @@ if TYPE_CHECKING:
         vmap,
     )
     from graphc.derivatives.check import check_grad
+    from graphc.derivatives.sparsity.api import sparsity
+    from graphc.derivatives.sparsity.colouring import Coloring, coloring
+    from graphc.derivatives.sparsity.matrix import SparseMatrix
     from graphc.expressions import linalg, nn
     from graphc.expressions.creation import *
     from graphc.expressions.indexing import *

@@ -249,11 +249,13 @@ def jacobian(
     y : expression, nested containers of them, or callable
     x : expression or nested list, tuple, dict of them
         For a function: the same as `argnums`.
-    mode : {"auto", "forward", "reverse"}
+    mode : {"auto", "forward", "reverse", "sparse"}
         "forward" maps the Jacobian-vector product over the identity basis of `x`,
         "reverse" the vector-Jacobian product over that of `y`: one batched sweep
         each. "auto" takes reverse if `y` has no more elements than `x`; a
-        symbolic dimension counts as 64 where the comparison depends on it.
+        symbolic dimension counts as 64 where the comparison depends on it. "sparse"
+        finds the structure (`sparsity`) and computes the entries in as few sweeps,
+        forward and reverse, as a colouring needs; sizes must be integers.
     argnums, disconnected
         As in `grad`.
 
@@ -261,12 +263,16 @@ def jacobian(
     -------
     nested containers of expressions
         Of the structure of `y`, each leaf replaced by the structure of `x`, with
-        arrays of shape ``y.shape + x.shape`` and the dtype of `x`.
+        arrays of shape ``y.shape + x.shape`` and the dtype of `x`. For "sparse" each is
+        a `SparseMatrix` of shape ``(y.size, x.size)``, which evaluates to a
+        `scipy.sparse.csr_array`.
 
     Raises
     ------
     ConfigError
         For a mode that is not available.
+    ShapeError
+        For "sparse", if a size is symbolic.
     DTypeError, InputError, DisconnectedInputError, NotDifferentiableError
         As in `grad`.
     """
@@ -291,8 +297,9 @@ def hessian(
         A scalar of shape (), or a function that gives one.
     x : expression or nested list, tuple, dict of them
         For a function: the same as `argnums`.
-    mode : {"auto", "forward", "reverse"}
-        How the gradient is differentiated; "auto" is forward over reverse.
+    mode : {"auto", "forward", "reverse", "sparse"}
+        How the gradient is differentiated; "auto" is forward over reverse, "sparse"
+        too, in as few sweeps as a star colouring needs.
     argnums, disconnected
         As in `grad`. `y` must depend on `x`; where only its gradient does not,
         the Hessian is zero.
@@ -301,7 +308,8 @@ def hessian(
     -------
     nested containers of expressions
         Of the structure of `x`, each leaf replaced by the structure of `x`, with
-        arrays of shape ``x_i.shape + x_j.shape``.
+        arrays of shape ``x_i.shape + x_j.shape``. For "sparse" each is a
+        `SparseMatrix` of shape ``(x_i.size, x_j.size)``.
 
     Raises
     ------
