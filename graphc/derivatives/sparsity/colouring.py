@@ -216,10 +216,15 @@ def _orders(rows: Any, columns: Any) -> Iterator[np.ndarray]:
     yield np.argsort(-degree, kind="stable")
     if int((lengths.astype(np.int64) ** 2).sum()) <= SEARCHED:
         graph = (columns.T @ rows).tocsr()
-        neighbours = np.split(graph.indices, graph.indptr[1:-1])
-        near = [n.tolist() for n in neighbours]
+        near = _lists(graph)
         yield smallest_last(near)
         yield incidence_degree(near)
+
+
+def _lists(graph: Any) -> list[list[int]]:
+    """Return the neighbours of each vertex of a graph in CSR form."""
+    pointers, entries = graph.indptr.tolist(), graph.indices.tolist()
+    return [entries[i:j] for i, j in zip(pointers, pointers[1:])]
 
 
 def _greedy(columns: Any, order: np.ndarray) -> np.ndarray:
@@ -357,7 +362,7 @@ def star(matrix: Any) -> Coloring:
     lists = pointers.tolist(), entries.tolist()
     tried = [_greedy_star(*lists, order) for order in orders]
     if matrix.nnz <= SEARCHED:
-        near = [e.tolist() for e in np.split(entries, pointers[1:-1])]
+        near = _lists(matrix)
         tried.append(_greedy_star(*lists, smallest_last(near)))
     tried.append(by_columns(matrix).columns)  # one that is stricter
     colors = min(tried, key=lambda c: int(c.max(initial=-1)))

@@ -9,7 +9,7 @@ Derivatives" (2nd ed., SIAM 2008), section 7.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,17 +43,30 @@ class Known:
         self._size = size
 
     def __call__(self, node: Node) -> np.ndarray | None:
-        free = self._free
-        for n in topological_order([node], free):
+        free, values = self._free, self._values
+        for n in _missing(node, free):
             free[n] = n.op is not input_ and all(free[a] for a in n.args)
         if not free[node]:
             return None
         with np.errstate(all="ignore"):
-            for n in topological_order([node], self._values):
-                args = [self._values[a] for a in n.args]
-                value = n.op.numpy(n, args, self._size)
-                self._values[n] = np.asarray(value, dtype=n.dtype)
-        return self._values[node]
+            for n in _missing(node, values):
+                made = n.op.numpy(n, [values[a] for a in n.args], self._size)
+                values[n] = np.asarray(made, dtype=n.dtype)
+        return values[node]
+
+
+def _missing(node: Node, known: Mapping[Node, Any]) -> Iterator[Node]:
+    """Yield nodes that are not `known`, arguments first; each becomes known by then."""
+    stack = [node]
+    while stack:
+        here = stack[-1]
+        waiting = [a for a in here.args if a not in known]
+        if here in known or not waiting:
+            stack.pop()
+            if here not in known:
+                yield here
+        else:
+            stack.extend(reversed(waiting))
 
 
 def size_reader(sizes: Mapping[str, int] | None, what: str) -> SizeOf:

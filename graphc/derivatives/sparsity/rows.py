@@ -148,6 +148,8 @@ def _running(matrix: Any, running: Running) -> Any:
     Of each column only the first place along a line counts: from there on all have it.
     """
     _, shape, axis, reverse = running
+    if not matrix.nnz:
+        return matrix
     width = matrix.shape[1]
     extent = shape[axis]
     numbers = np.arange(matrix.shape[0]).reshape(shape)
