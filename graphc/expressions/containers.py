@@ -45,7 +45,8 @@ class Structure:
     Attributes
     ----------
     kind : type or None
-        None for a leaf, else list, tuple, dict, a named tuple's class, or a `Container`.
+        None for a leaf, else list, tuple, dict, a named tuple's class, or a kind of
+        `Container`.
     keys : tuple
         Of a dictionary, its keys; else the indices, or the names of the fields. Of a
         `Container` what it keeps beside its leaves.
@@ -84,16 +85,17 @@ class Structure:
         return self._build(iter(leaves))
 
     def _build(self, leaves: Iterator[Any]) -> Any:
-        if self.kind is None:
+        kind: Any = self.kind
+        if kind is None:
             return next(leaves)
         parts = [child._build(leaves) for child in self.children]
-        if self.kind is dict:
+        if kind is dict:
             return dict(zip(self.keys, parts))
-        if issubclass(self.kind, Container):
-            return self.kind.assembled(self.keys[0], parts)
-        if _is_named_tuple(self.kind):
-            return self.kind(*parts)
-        return self.kind(parts)
+        if issubclass(kind, Container):
+            return kind.assembled(self.keys[0], parts)
+        if _is_named_tuple(kind):
+            return kind(*parts)
+        return kind(parts)
 
     def flatten_like(self, tree: Any, what: str = "argument") -> list[Any]:
         """Return the leaves of another container of the same structure.

@@ -83,7 +83,7 @@ class MatMul(Linear):
         swapped = None if values[0] is None else values[0].swapaxes(-1, -2)
         return [
             _one_operand(0, left, result, values[1]),
-            _one_operand(1, *(x.swapaxes(-1, -2) for x in (right, result)), swapped),
+            _one_operand(1, right.swapaxes(-1, -2), result.swapaxes(-1, -2), swapped),
         ]
 
     def batch(

@@ -28,10 +28,9 @@ from graphc.ops.dependence import (
     Dependence,
     Grouped,
     Known,
-    Selected,
+    SizeOf,
     everything,
     groups,
-    numbers,
     shape_of,
 )
 from graphc.types.errors import DTypeError, ShapeError, internal_assert, made_at
@@ -217,9 +216,6 @@ class Op:
         ]
 
 
-SizeOf = Callable[[SizeLike], int]
-
-
 def weakest(signs: Sequence[str]) -> str:
     """Return what is sure of a choice among values of these signs."""
     if not signs or "" in signs:
@@ -401,22 +397,9 @@ class Elementwise(Op):
         return self(*align_batch(args, batched), params=node.params)
 
     def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
-        shape = shape_of(node, size)
-        out = []
-        for p, rule in enumerate(self.partials or ()):
-            arg = node.args[p]
-            if rule is None or arg.dtype.kind != "f":
-                continue
-            here = shape_of(arg, size)
-            source = None
-            if here != shape:
-                source = np.broadcast_to(numbers(here), shape).ravel()
-            active = _nonzero(rule(*node.args, node), known)
-            if active is not True:
-                source = numbers(shape).ravel() if source is None else source
-                source = np.where(np.broadcast_to(active, shape).ravel(), source, -1)
-            out.append(Selected((p,), source))
-        return out
+        from graphc.ops.patterns import elementwise_pattern
+
+        return elementwise_pattern(node, known, size)
 
     def flops(self, node: Node) -> SizeLike:
         return node.size * self.cost
@@ -437,23 +420,6 @@ class Elementwise(Op):
         if isinstance(self.sympy, str):
             return getattr(sp, self.sympy)(*node.params, *symbols)
         return self.sympy(sp, *node.params, *symbols)
-
-
-def _nonzero(factor: Any, known: Known) -> Any:
-    """Return where a partial derivative may differ from 0: True, False or an array."""
-    if isinstance(factor, Select):
-        yes, no = _nonzero(factor.yes, known), _nonzero(factor.no, known)
-        condition = None if yes is no else known(factor.condition)
-        if condition is not None:
-            return np.where(condition, yes, no)
-        return True if yes is True or no is True else np.logical_or(yes, no)
-    if not isinstance(factor, Node):
-        return bool(factor != 0)
-    value = known(factor)
-    if value is None:
-        return True
-    active = value != 0
-    return True if active.all() else active
 
 
 # ---------------------------------------------------------------------- linear
@@ -534,17 +500,9 @@ class Move(Linear):
         return self.numpy(node, args, size)
 
     def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
-        linear = self.linear_positions(node)
-        args: list[Any] = [None] * len(node.args)
-        start = 0
-        for p in linear:
-            args[p] = numbers(shape_of(node.args[p], size)) + start
-            start += args[p].size
-        for p in set(range(len(args))).difference(linear, self.waits_for):
-            args[p] = known(node.args[p])
-            if args[p] is None:
-                return self.unknown_pattern(node, size)
-        return [Selected(linear, np.ravel(self.sources(node, args, size)))]
+        from graphc.ops.patterns import move_pattern
+
+        return move_pattern(node, known, size)
 
     def unknown_pattern(self, node: Node, size: SizeOf) -> Sequence[Dependence]:
         """Return the `pattern` where the values of index arguments are not known."""

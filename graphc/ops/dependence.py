@@ -48,7 +48,7 @@ class Grouped(NamedTuple):
     args : tuple of int
     group : array of int64
         The group of each element of the arguments.
-    count : int
+    total : int
         The number of groups.
     result : array of int64, or None
         The group of each element of the result; None where the numbers are the same.
@@ -56,7 +56,7 @@ class Grouped(NamedTuple):
 
     args: tuple[int, ...]
     group: np.ndarray
-    count: int
+    total: int
     result: np.ndarray | None
 
 
@@ -108,8 +108,6 @@ def shape_of(node: Node, size: SizeOf) -> tuple[int, ...]:
 
 def everything(node: Node, position: int, size: SizeOf) -> Grouped:
     """Let each element of the result depend on all elements of an argument."""
-    there, here = (
-        math.prod(shape_of(n, size)) for n in (node.args[position], node)
-    )
+    there, here = (math.prod(shape_of(n, size)) for n in (node.args[position], node))
     zeros = np.zeros(max(there, here), np.int64)
     return Grouped((position,), zeros[:there], 1, zeros[:here])

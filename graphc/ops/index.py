@@ -15,7 +15,6 @@ a transpose of axes. Negative indices count from the end; one out of range raise
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,16 +33,7 @@ from graphc.ops.declare import (
     shape_error,
     weakest,
 )
-from graphc.ops.dependence import (
-    Dependence,
-    Grouped,
-    Known,
-    Pairs,
-    Selected,
-    groups,
-    numbers,
-    shape_of,
-)
+from graphc.ops.dependence import Dependence, Known
 from graphc.ops.leaf import (
     full,
     iota,
@@ -102,7 +92,7 @@ def _places(
     return tuple(out)
 
 
-def _index_tuple(indices: Sequence[np.ndarray], batch: int) -> tuple:
+def index_tuple(indices: Sequence[np.ndarray], batch: int) -> tuple:
     """Return the index arrays, and before them those that count along batch axes."""
     ndim = indices[0].ndim
     shape = indices[0].shape
@@ -112,7 +102,7 @@ def _index_tuple(indices: Sequence[np.ndarray], batch: int) -> tuple:
     return (*along, *indices)
 
 
-def _out_of_range(
+def out_of_range(
     node: Node, extents: Sequence[int], indices: Sequence[np.ndarray]
 ) -> IndexOutOfRangeError:
     """Return the error that names the first bad index."""
@@ -153,7 +143,7 @@ class Indexed(Linear):
             for extent in self._extents(node):
                 if size(extent) == 0:
                     empty = np.zeros(1, np.int64)
-                    raise _out_of_range(node, [0], [empty])
+                    raise out_of_range(node, [0], [empty])
 
 
 class Gather(Indexed, Move):
@@ -178,9 +168,9 @@ class Gather(Indexed, Move):
         x, *indices = args
         (batch,) = node.params
         try:
-            return x[_index_tuple(indices, batch)]
+            return x[index_tuple(indices, batch)]
         except IndexError:
-            raise _out_of_range(node, x.shape[batch:], indices) from None
+            raise out_of_range(node, x.shape[batch:], indices) from None
 
     def read(self, k: Scalars, node: Node, index: Index, arg: Arg) -> Any:
         x, *indices = node.args
@@ -193,12 +183,9 @@ class Gather(Indexed, Move):
         return arg(0, (*index[:batch], *found, *index[places:]))
 
     def unknown_pattern(self, node: Node, size: SizeOf) -> Sequence[Dependence]:
-        x, *indices = node.args
-        (batch,) = node.params
-        group, count = _row_groups(shape_of(x, size), batch, len(indices))
-        places = indices[0].ndim - batch
-        result, _ = _row_groups(shape_of(node, size), batch, places)
-        return [Grouped((0,), group, count, result)]
+        from graphc.ops.patterns import unknown_gather_pattern
+
+        return unknown_gather_pattern(node, size)
 
     def transpose(self, node: Node, cotangent: Node, position: int) -> Node:
         x, *indices = node.args
@@ -215,17 +202,6 @@ class Gather(Indexed, Move):
             indices = _batched_if_any(args[1:], batched[1:])
             return self(args[0], *indices, params=(0,))
         return self(*all_batched(args, batched), params=(batch + 1,))
-
-
-def _row_groups(
-    shape: Sequence[int], batch: int, indexed: int
-) -> tuple[np.ndarray, int]:
-    """Group elements that differ in indexed axes only; return also how many there are.
-
-    The axes are those of the batch, then `indexed` ones, then the rest.
-    """
-    kept = [a for a in range(len(shape)) if not batch <= a < batch + indexed]
-    return groups(shape, kept), math.prod(shape[a] for a in kept)
 
 
 def _batched_if_any(args: Sequence[Node], batched: Sequence[bool]) -> list[Node]:
@@ -300,42 +276,20 @@ class Scatter(Indexed):
         base, updates, *indices = args
         (batch,) = node.params
         out = base.copy()
-        where_ = _index_tuple(indices, batch)
+        where_ = index_tuple(indices, batch)
         try:
             if self.combine == "add":
                 np.add.at(out, where_, updates)
             else:
                 out[where_] = updates
         except IndexError:
-            raise _out_of_range(node, base.shape[batch:], indices) from None
+            raise out_of_range(node, base.shape[batch:], indices) from None
         return out
 
     def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
-        base, updates, *indices = node.args
-        (batch,) = node.params
-        shape = shape_of(node, size)
-        given = [known(i) for i in indices]
-        found = [i for i in given if i is not None]
-        if len(found) < len(given):
-            group, count = _row_groups(
-                shape_of(updates, size), batch, indices[0].ndim - batch
-            )
-            result, _ = _row_groups(shape, batch, len(indices))
-            return [Selected((0,), None), Grouped((1,), group, count, result)]
-        here = numbers(shape)
-        try:
-            target = here[_index_tuple(found, batch)].ravel()
-        except IndexError:
-            raise _out_of_range(node, shape[batch:], found) from None
-        number = np.arange(target.size)
-        if self.combine == "add":
-            return [Selected((0,), None), Pairs((1,), target, number)]
-        source = np.full(here.size, -1)
-        source[target] = number  # the last one wins
-        return [
-            Selected((0,), np.where(source < 0, here.ravel(), -1)),
-            Selected((1,), source),
-        ]
+        from graphc.ops.patterns import scatter_pattern
+
+        return scatter_pattern(node, known, size)
 
     def target(self, k: Scalars, node: Node, index: Index, arg: Arg) -> Index:
         """Return where in the result the update at `index` of `updates` goes.

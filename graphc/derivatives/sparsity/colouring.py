@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,33 +109,37 @@ def coloring(pattern: Any, kind: str = "auto") -> Coloring:
     """
     if kind not in KINDS:
         names = ", ".join(repr(k) for k in KINDS)
-        raise ConfigError(f"coloring: the kind {kind!r} is unknown; use one of {names}.")
+        raise ConfigError(
+            f"coloring: the kind {kind!r} is unknown; use one of {names}."
+        )
     matrix = _as_pattern(pattern)
     height, width = matrix.shape
     if kind == "star":
         if height != width or (matrix != matrix.T).nnz:
             raise InputError(
-                "coloring: a star colouring is one of a symmetric pattern, as a Hessian "
-                'has. Use "auto" for others.'
+                "coloring: a star colouring is one of a symmetric pattern, as a "
+                'Hessian has. Use "auto" for others.'
             )
         return star(matrix)
+    if kind == "column":
+        return by_columns(matrix)
+    turned = matrix.T.tocsr()
+    if kind == "row":
+        return _transposed(by_columns(turned))
+    found = None
     if kind == "two-sided":
         found = two_sided(matrix)
+    else:
+        bounds = _longest(matrix), _longest(turned)
+        for by_row in sorted((False, True), key=lambda r: bounds[r]):
+            if found is None or bounds[by_row] < found.count:
+                other = by_columns(turned if by_row else matrix)
+                other = _transposed(other) if by_row else other
+                found = other if found is None or other.count < found.count else found
         assert found is not None
-        return found
-    found = None
-    if kind in ("auto", "column"):
-        found = by_columns(matrix)
-    by_column = _longest(matrix.tocsc())
-    if kind == "row" or (
-        kind == "auto" and found is not None and by_column < found.count
-    ):
-        rows = _transposed(by_columns(matrix.T.tocsr()))
-        found = rows if found is None or rows.count < found.count else found
+        if found.count > 3:
+            found = two_sided(matrix, found.count) or found
     assert found is not None
-    if kind == "auto" and found.count > 3:
-        both = two_sided(matrix, found.count)
-        found = found if both is None else both
     return found
 
 
@@ -208,7 +213,7 @@ def _distinct_rows(matrix: Any) -> Any:
 
 
 def _orders(rows: Any, columns: Any) -> Iterator[np.ndarray]:
-    """Yield orders of the columns: natural, largest first, and if not too dear others."""
+    """Yield orders of the columns: natural, largest first, others if not too dear."""
     width = columns.shape[1]
     yield np.arange(width)
     lengths = np.diff(rows.indptr)
@@ -224,7 +229,7 @@ def _orders(rows: Any, columns: Any) -> Iterator[np.ndarray]:
 def _lists(graph: Any) -> list[list[int]]:
     """Return the neighbours of each vertex of a graph in CSR form."""
     pointers, entries = graph.indptr.tolist(), graph.indices.tolist()
-    return [entries[i:j] for i, j in zip(pointers, pointers[1:])]
+    return [entries[i:j] for i, j in pairwise(pointers)]
 
 
 def _greedy(columns: Any, order: np.ndarray) -> np.ndarray:
@@ -323,7 +328,7 @@ def two_sided(matrix: Any, known: int | None = None) -> Coloring | None:
 
 
 def _cut_rows(matrix: Any, limit: int) -> Coloring | None:
-    """Return the best of a few cuts that take long rows apart, None if there is none."""
+    """Return the best of a few cuts that take long rows apart, if one is good."""
     lengths = np.diff(matrix.indptr)
     steps = np.unique(lengths)[::-1]
     best: Coloring | None = None
@@ -337,10 +342,10 @@ def _cut_rows(matrix: Any, limit: int) -> Coloring | None:
         columns = _best_columns(rest)
         rows = np.full(len(lengths), -1)
         rows[long] = _best_columns(apart.T.tocsr())
-        counts = [int(c.max(initial=-1)) + 1 for c in (columns, rows)]
-        if sum(counts) < limit:
-            best = Coloring("two-sided", columns, rows, *counts, matrix.nnz)
-            limit = sum(counts)
+        ahead, back = (int(c.max(initial=-1)) + 1 for c in (columns, rows))
+        if ahead + back < limit:
+            best = Coloring("two-sided", columns, rows, ahead, back, matrix.nnz)
+            limit = ahead + back
     return best
 
 
@@ -396,9 +401,13 @@ def _greedy_star(
 
 def _alone(lines: np.ndarray, colors: np.ndarray) -> np.ndarray:
     """Tell which entries are the only ones of their colour in their row or column."""
-    key = lines * (int(colors.max(initial=0)) + 2) + colors
-    _, where, times = np.unique(key, return_inverse=True, return_counts=True)
-    return (times[where] == 1) & (colors >= 0)
+    key = lines * (int(colors.max(initial=0)) + 2) + colors + 1
+    if key.max(initial=0) < 8 * len(key):
+        times = np.bincount(key)[key]
+    else:
+        _, where, counts = np.unique(key, return_inverse=True, return_counts=True)
+        times = counts[where]
+    return (times == 1) & (colors >= 0)
 
 
 def reading(matrix: Any, c: Coloring) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

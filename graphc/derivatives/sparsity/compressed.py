@@ -34,6 +34,9 @@ from graphc.ops.index import gather, scatter_add
 from graphc.ops.leaf import constant, full, iota, new_input, ones_like, scalar_like
 from graphc.ops.move import reshape
 
+ENOUGH = 4
+"""Sweeps that are so few that no other cut of the function is tried."""
+
 SEPARATE = 8
 """Up to how many sweeps are made each for itself."""
 
@@ -62,7 +65,7 @@ def sparse_jacobian(
     """Return the derivative of each of `ys` (rows) by each of `xs` (columns)."""
     size = size_reader(None, "jacobian")
     Activity(topological_order(ys), ys, xs, disconnected)
-    columns, width = columns_of(xs, size)
+    columns, _ = columns_of(xs, size)
     known = Known({}, size)
     best: tuple[Cut, Any, Coloring] | None = None
     for cut in cuts(ys, columns, known, size):
@@ -70,7 +73,7 @@ def sparse_jacobian(
         found = coloring(matrix)
         if best is None or found.count < best[2].count:
             best = cut, matrix, found
-        if best[2].count <= 1:
+        if best[2].count <= ENOUGH:
             break
     assert best is not None
     shares = _back(best[0], _shares(*best, size))
@@ -104,6 +107,8 @@ def sparse_hessian(
         found = star(matrix)
         if best is None or found.count < best[2].count:
             best = cut, matrix, found
+        if best[2].count <= ENOUGH:
+            break
     assert best is not None
     shares = _back(best[0], _shares(*best, size))
     spans = [_span(columns[x]) for x in xs]
@@ -146,7 +151,9 @@ def _shares(cut: Cut, matrix: Any, found: Coloring, size: SizeOf) -> list[Share]
                 extent = extents[number]
                 flat = (color - first) * extent + place - starts[number]
                 here = taken & (of == number) & (color >= first)
-                here &= color < first + math.prod(value.shape) // max(extent, 1)
+                here &= color < first + math.prod(map(int, value.shape)) // max(
+                    extent, 1
+                )
                 if here.any():
                     out.append(Share(value, flat[here], rows[here], columns[here]))
     return out
@@ -167,9 +174,7 @@ def _sweeps(
             yield number, _swept(cut, seeds, ahead)
         return
     inputs = [new_input("seed", n.type) for n in starts]
-    places = {
-        i: _seeds(n, part, count) for i, n, part in zip(inputs, starts, parts)
-    }
+    places = {i: _seeds(n, part, count) for i, n, part in zip(inputs, starts, parts)}
     swept = push_batch(_swept(cut, list(inputs), ahead), places, push_selection)
     yield (
         0,
@@ -252,7 +257,7 @@ def _added(data: Node, value: Node, place: np.ndarray, target: np.ndarray) -> No
     Where most elements are read, all are added, those that are not as zeros: reading
     in order is worth more than leaving some out.
     """
-    total = math.prod(value.shape)  # type: ignore[arg-type]
+    total = math.prod(int(s) for s in value.shape)
     while len(place):
         _, first = np.unique(place, return_index=True)
         if 2 * len(first) >= total:

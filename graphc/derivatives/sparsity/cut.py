@@ -169,7 +169,9 @@ def _ended(
             rows_.append(rows)
             sources.append(elements + begin)
         begin += math.prod(shape_of(node, size))
-    joint = (np.concatenate(p) if p else np.zeros(0, np.int64) for p in (rows_, sources))
+    joint = (
+        np.concatenate(p) if p else np.zeros(0, np.int64) for p in (rows_, sources)
+    )
     return Cut(list(found), inner, places, columns, *joint)
 
 

@@ -224,12 +224,11 @@ def moved_columns(
         if not any(node.args[p] in out for p in positions):
             continue
         held = [node.args[p] for p in positions]
-        dependences = node.op.pattern(node, known, size)
-        if not all(a in out or known(a) is not None for a in held) or not all(
-            isinstance(d, Selected) for d in dependences
-        ):
+        if not all(a in out or known(a) is not None for a in held):
             continue
-        (dependence,) = dependences
+        (dependence,) = node.op.pattern(node, known, size)
+        if not isinstance(dependence, Selected):
+            continue
         parts = [out[a] if a in out else _nothing(a, size) for a in held]
         stack = np.append(np.concatenate(parts), -1)
         out[node] = stack if dependence.source is None else stack[dependence.source]

@@ -84,9 +84,10 @@ def carried(dependence: Dependence, parts: Sequence[Rows | int], size: int) -> R
         return only
     matrix = _stacked(parts)
     if isinstance(dependence, Selected):
+        assert dependence.source is not None
         return Rows(_picked(matrix, dependence.source))
     if isinstance(dependence, Grouped):
-        merged = _merged(matrix, dependence.group, dependence.count)
+        merged = _merged(matrix, dependence.group, dependence.total)
         if dependence.result is not None:
             merged = merged[dependence.result]
         return Rows(merged)

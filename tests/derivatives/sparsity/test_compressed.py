@@ -74,8 +74,9 @@ HESSIANS = {
     "separable": lambda x: cg.exp(x).sum(),
     "arrow": lambda x: (cg.sin(x) * x[0]).sum() * x[0],
     "grid": lambda x: (
-        (x.reshape((3, 4))[1:] - x.reshape((3, 4))[:-1]) ** 2
-    ).sum() + (x.reshape((3, 4))[:, 1:] * x.reshape((3, 4))[:, :-1] ** 3).sum(),
+        ((x.reshape((3, 4))[1:] - x.reshape((3, 4))[:-1]) ** 2).sum()
+        + (x.reshape((3, 4))[:, 1:] * x.reshape((3, 4))[:, :-1] ** 3).sum()
+    ),
     "gathered": lambda x: (x[INDEX] * cg.exp(x[INDEX[::-1]])).sum(),
     "quadratic": lambda x: x @ (BAND @ x),
     "dense": lambda x: cg.exp(x.sum()),
@@ -223,7 +224,7 @@ def test_what_would_overflow_memory_is_refused():
     x = cg.vector("x", n)
     J = cg.jacobian(x * x, x, "sparse")
     assert J.nnz == n
-    with pytest.raises(cg.AllocationError, match="75 GiB if it were dense.*S @ v"):
+    with pytest.raises(cg.AllocationError, match=r"75 GiB if it were dense.*S @ v"):
         J.toarray()
 
 

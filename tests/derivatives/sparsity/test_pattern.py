@@ -128,9 +128,7 @@ def test_zeros_of_constant_matrices_count():
 def test_zeros_of_constant_factors_and_masks_count():
     x = cg.vector("x", 4)
     mask = np.array([1.0, 0.0, 2.0, 0.0])
-    np.testing.assert_array_equal(
-        cg.sparsity(x * mask, x).toarray(), np.diag(mask) > 0
-    )
+    np.testing.assert_array_equal(cg.sparsity(x * mask, x).toarray(), np.diag(mask) > 0)
     chosen = cg.where(mask > 0, x, x[::-1])
     expected = np.where(mask[:, None] > 0, np.eye(4), np.eye(4)[::-1]) > 0
     np.testing.assert_array_equal(cg.sparsity(chosen, x).toarray(), expected)
@@ -188,9 +186,9 @@ def test_symbolic_sizes_are_given_or_named():
     x = cg.vector("x", "n")
     y = x[1:] * x[:-1]
     assert cg.sparsity(y, x, sizes={"n": 5}).shape == (4, 5)
-    with pytest.raises(cg.ShapeError, match="the size 'n' is symbolic.*sizes={'n'"):
+    with pytest.raises(cg.ShapeError, match=r"the size 'n' is symbolic.*sizes={'n'"):
         cg.sparsity(y, x)
-    with pytest.raises(cg.ShapeError, match="the size 'n' is symbolic.*integers"):
+    with pytest.raises(cg.ShapeError, match=r"the size 'n' is symbolic.*integers"):
         cg.jacobian(y, x, mode="sparse")
     z = cg.vector("z", "m")
     with pytest.raises(cg.ShapeError, match="as equal, but they are"):
@@ -206,7 +204,7 @@ def test_only_integers_may_be_given():
         cg.sparsity(y, x, at={"i": [0, 1]})
     with pytest.raises(cg.InputError, match=r"at: int64\(3,\) was given for i"):
         cg.sparsity(y, x, at={i: [0, 1, 2]})
-    with pytest.raises(cg.IndexOutOfRangeError, match="index 7 is out of range"):
+    with pytest.raises(cg.IndexOutOfRangeError, match=r"index 7 is out of range"):
         cg.sparsity(y, x, at={i: [0, 7]})
     with pytest.raises(cg.DTypeError, match="derivatives exist for"):
         cg.sparsity(y, i)
