@@ -160,13 +160,13 @@ def check(name: str, got: Any, stored: Any) -> None:
         raise SystemExit(f"{name}: off by {error.max():.1e} from the stored values.")
 
 
-def published(data: Path, size: str) -> str:
-    """Return published milliseconds and ratios for a size such as 49_7776_31843."""
+def published(data: Path, file: str) -> str:
+    """Return published milliseconds and ratios for a file, by its stem."""
     tools = json.loads((data / PUBLISHED).read_text())["tools"]
     cells = []
     for tool in TOOLS:
         rows = tools.get(tool, {})
-        row = next((r for k, r in rows.items() if size in k), None)
+        row = rows.get(file)
         if row is None:
             continue
         primal, derivative = (
@@ -334,8 +334,8 @@ def run_bundles(options: argparse.Namespace) -> None:
             path.stem.split("_")[0], inputs, bundle.arrays, values, make, None, None
         )
         show(case, options)
-        size = "_".join(str(len(a)) for a in bundle.arrays[:3])
-        print(f"    {size}, published ms: {published(options.data, size)}", flush=True)
+        text = published(options.data, path.stem)
+        print(f"    published function/derivative: {text}", flush=True)
 
 
 def main() -> None:
