@@ -108,6 +108,12 @@ class SparseMatrix(Container):
     __array_ufunc__ = None  # v @ S of an array is this class's to answer
 
     def __init__(self, data: Node, layout: Layout):
+        if data.ndim != 1:
+            raise ShapeError(
+                f"a sparse matrix has one axis of entries, not those of {data.label()}. "
+                "To map over many, take the data: vmap(lambda x: jacobian(f(x), x, "
+                '"sparse").data).'
+            )
         self.data = data
         self.layout = layout
 

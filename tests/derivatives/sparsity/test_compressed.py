@@ -228,6 +228,27 @@ def test_what_would_overflow_memory_is_refused():
         J.toarray()
 
 
+def test_plans_count_sweeps():
+    x = cg.vector("x", N)
+    plan = compressed.plan_jacobian([banded(x)], [x], "raise")
+    assert (plan.sweeps, plan.coloring.row_colors, plan.nnz) == (1, 1, 3 * N - 2)
+    plan = compressed.plan_jacobian([cg.cumsum(cg.exp(x))], [x], "raise")
+    assert plan.sweeps == N
+    plan = compressed.plan_hessian(HESSIANS["chain"](x), [x], "raise")
+    assert plan.sweeps == 2
+
+
+def test_vmap_takes_the_entries():
+    x, X = cg.vector("x", N), cg.matrix("X", (3, N))
+    rows = cg.vmap(lambda x: cg.jacobian(banded(x), x, "sparse").data)(X)
+    at = RNG.standard_normal((3, N))
+    J = cg.jacobian(banded(x), x, "sparse")
+    wanted = [interpreted(J, {x: row}).data for row in at]
+    np.testing.assert_allclose(interpreted(rows, {X: at}), wanted, rtol=1e-12)
+    with pytest.raises(cg.ShapeError, match=r"one axis of entries.*take the data"):
+        cg.vmap(lambda x: cg.jacobian(banded(x), x, "sparse"))(X)
+
+
 def test_errors():
     x, i = cg.vector("x", 3), cg.vector("i", 3, dtype="int64")
     with pytest.raises(cg.DisconnectedInputError, match="is not used by"):
