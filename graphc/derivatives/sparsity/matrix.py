@@ -110,9 +110,9 @@ class SparseMatrix(Container):
     def __init__(self, data: Node, layout: Layout):
         if data.ndim != 1:
             raise ShapeError(
-                f"a sparse matrix has one axis of entries, not those of {data.label()}. "
-                "To map over many, take the data: vmap(lambda x: jacobian(f(x), x, "
-                '"sparse").data).'
+                "a sparse matrix has one axis of entries, not those of "
+                f"{data.label()}. To map over many, take the data: vmap(lambda x: "
+                'jacobian(f(x), x, "sparse").data).'
             )
         self.data = data
         self.layout = layout
