@@ -24,6 +24,7 @@ from graphc.ops.dependence import (
     numbers,
     shape_of,
 )
+from graphc.ops.leaf import uniform_value
 
 
 def elementwise_pattern(node: Node, known: Known, size: SizeOf) -> list[Dependence]:
@@ -56,6 +57,9 @@ def _nonzero(factor: Any, known: Known) -> Any:
         return True if yes is True or no is True else np.logical_or(yes, no)
     if not isinstance(factor, Node):
         return bool(factor != 0)
+    uniform = uniform_value(factor)
+    if uniform is not None:
+        return bool(uniform != 0)
     value = known(factor)
     if value is None:
         return True

@@ -87,7 +87,8 @@ class SparseMatrix(Container):
 
     Made by ``jacobian(y, x, mode="sparse")``. Compiled or evaluated it is a
     `scipy.sparse.csr_array`, whose `indices` and `indptr` are read-only and shared by
-    all results; its `copy()` has its own.
+    all results. What changes the structure in place, such as SciPy's `eliminate_zeros`,
+    needs a `copy()`, which has its own.
 
     Attributes
     ----------

@@ -224,3 +224,9 @@ def test_deep_graphs():
     for _ in range(20_000):
         y = y * 0.5
     assert cg.sparsity(y, x).nnz == 2
+
+
+def test_uniform_factors():
+    x = cg.vector("x", 3)
+    assert cg.sparsity(x * cg.zeros(3), x, disconnected="zero").nnz == 0
+    assert cg.sparsity(x * cg.full(3, 2.0), x).nnz == 3
