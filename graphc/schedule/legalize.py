@@ -16,6 +16,7 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import add, multiply
 from graphc.ops.contract import MatMul, matrix_transpose
+from graphc.ops.factorize import Composed
 from graphc.ops.move import broadcast_to, permute, reshape, transpose_
 from graphc.ops.reduce import any_, sum_
 from graphc.ops.slicing import concatenate, slice_axis
@@ -40,8 +41,12 @@ def legalize(graph: Graph, join: bool = True) -> Graph:
 
     Unless `join`, products are added up one by one.
     """
-    graph = graph.rewritten(_product)
+    graph = graph.rewritten(_composed).rewritten(_product)
     return _with_joined_products(graph) if join else graph
+
+
+def _composed(node: Node) -> Node | None:
+    return node.op.composed(node) if isinstance(node.op, Composed) else None
 
 
 def _product(node: Node) -> Node | None:
