@@ -21,11 +21,14 @@ from graphc.types.sizes import SizeLike
 
 WORDS = (
     *("out", "n", "k", "a", "a_row", "a_column", "b", "b_row", "out_row"),
-    *("packed", "room", "unit", "axes"),
+    *("packed", "room", "rooms", "unit", "axes"),
 )
 """Argument words of a routine. It makes ``n`` by ``k`` matrices out of those of b, whose
-columns lie side by side, by a triangle a; strides are in elements; `packed` is memory for
-`room` elements; `axes` counts the batch axes."""
+columns lie side by side, by a triangle a; strides are in elements; `packed` is memory
+for `rooms` times `room` elements; `axes` counts the batch axes."""
+
+ROOMS = 16
+"""Parts of a batch that are worked on at the same time, at most."""
 
 
 @dataclass(eq=False)
@@ -89,9 +92,11 @@ def lower_routine(fusion: Fusion, node: Node) -> RoutineCall:
     axes = joined_axes(node.shape[:-2], view.batch, b_strides, own)
     padded = sizes.floordiv(k + LANES - 1, LANES) * LANES
     room = sizes.minimum(PACKED, sizes.maximum(n, 1) * padded)
-    words |= {"room": room, "axes": len(axes)}
+    batch = sizes.product([axis[0] for axis in axes])
+    rooms = sizes.maximum(1, sizes.minimum(ROOMS, batch))
+    words |= {"room": room, "rooms": rooms, "axes": len(axes)}
     memory = [Memory(x, x.size, x.dtype) for x in (view.source, b, node)]
-    memory.append(Memory(None, room, node.dtype))
+    memory.append(Memory(None, room * rooms, node.dtype))
     return RoutineCall(name, memory, places, words, axes, [node])
 
 

@@ -7,10 +7,9 @@ reference in LU decomposition with partial pivoting" (SIAM J. Matrix Anal. Appl.
 1997), and of Elmroth, Gustavson, Jonsson and Kagstrom, "Recursive blocked algorithms and
 hybrid data structures for dense matrix library software" (SIAM Review 46, 2004).
 
-What is below the base works on rows in strips of vectors. A batch of such small matrices
-is shared among threads; the others go one by one, with their products shared. Either is
-decided by size alone, and every sum is taken in one order: results have the same bits
-on any number of threads.
+What is below the base works on rows in strips of vectors. The matrices of a batch are
+shared among threads; of a few, their products are. Every sum is taken in one order:
+results have the same bits on any number of threads.
 
 `graphc_cholesky_d`, `graphc_lu_d` and `graphc_trsm_d` take a number of threads and
 words: those of `WORDS`, then for each batch axis, the innermost first, its size and the
@@ -30,9 +29,20 @@ from graphc.schedule.factorize import WORDS
 BASE = 32
 """Rows that are not halved any more."""
 
+PANEL = 8
+"""Columns of LU factors that are not halved any more: every row below takes part."""
+
 STRIP = 4
 """Vectors of a row that are solved for at a time: their sums wait for one another less
 than one vector's would."""
+
+FEW = 4
+"""Columns up to which a solve is bound by reading the triangle."""
+
+FEWEST = 4
+"""Matrices from which on these are shared among threads, and not their products."""
+
+MOST_CHUNKS = 256
 
 GRAIN = 1 << 16
 """Operations that are worth another chunk."""
@@ -289,10 +299,6 @@ def _solve(t: Tile) -> str:
     return f.text()
 
 
-FEW = 4
-"""Columns up to which a solve is bound by reading the triangle."""
-
-
 # ------------------------------------------------------------------------- Cholesky
 
 
@@ -468,14 +474,14 @@ def _lu(t: Tile) -> str:
         "internal",
     )
     r = _Rows(f, t)
-    small = f.compare("sle", "%n", BASE)
+    small = f.compare("sle", "%n", PANEL)
     with f.when(small):
         f.do(
             "call void @lu_base(i64 %m, i64 %n, ptr %a, i64 %row, ptr %row0, "
             "i64 %width, ptr %places)"
         )
     with f.unless(small):
-        n1, n2 = _halved(f, "%n", BASE)
+        n1, n2 = _halved(f, "%n", PANEL)
         m2 = f.sub("%m", n1)
         beside = r.at("%a", n1)
         down = f.mul(n1, "%row")
@@ -507,7 +513,9 @@ def _lu(t: Tile) -> str:
 def _matrix(t: Tile, name: str) -> str:
     """Run a routine on one matrix of a batch."""
     f = FunctionWriter(
-        f"{name}_matrix", "i64 %threads, ptr %words, i64 %batch", "internal"
+        f"{name}_matrix",
+        "i64 %threads, ptr %words, i64 %batch, i64 %chunk",
+        "internal",
     )
     r = _Rows(f, t)
     w = {word: f.word("%words", number) for number, word in enumerate(WORDS)}
@@ -533,6 +541,7 @@ def _matrix(t: Tile, name: str) -> str:
 
     a, b, out = array("a", 0), array("b", 1), array("out", 2)
     packed = f(f"inttoptr i64 {w['packed']} to ptr")
+    packed = f.element(t.kind, packed, f.mul("%chunk", w["room"]))
     given = f"ptr {packed}, i64 {w['room']}"
     row = w["out_row"]
     f.do(
@@ -592,31 +601,42 @@ def _matrices(name: str) -> str:
     f = FunctionWriter(
         f"{name}_some", "i64 %lo, i64 %hi, i64 %chunk, ptr %words", "internal"
     )
+    rooms = f.word("%words", WORDS.index("rooms"))
+    room = f.min("%chunk", f.sub(rooms, 1))
     with f.loop("%lo", "%hi") as batch:
-        f.do(f"call void @{name}_matrix(i64 1, ptr %words, i64 {batch})")
+        f.do(
+            f"call void @{name}_matrix(i64 1, ptr %words, i64 {batch}, i64 {room})"
+        )
     return f.text()
 
 
 def _routine(letter: str, name: str) -> str:
-    """Share small matrices among threads, and the products of large ones."""
+    """Share the matrices of a batch among threads, or the products of a few.
+
+    A chunk has room of its own for parts of products; those that need none may be more.
+    """
     f = FunctionWriter(f"graphc_{name}_{letter}", "i64 %threads, ptr %words")
-    n, k, axes = (f.word("%words", WORDS.index(w)) for w in ("n", "k", "axes"))
+    n, k, axes, rooms = (
+        f.word("%words", WORDS.index(w)) for w in ("n", "k", "axes", "rooms")
+    )
     count = f.local("i64")
     f.store("i64 1", count)
     with f.loop(0, axes) as axis:
         size = f.word("%words", f.add(f.mul(axis, 4), len(WORDS)))
         f.store(f"i64 {f.mul(f.load('i64', count), size)}", count)
     batch = f.load("i64", count)
-    small = f.compare("sle", n, BASE)
+    small = f.compare("sle", n, PANEL if name == "lu" else BASE)
     if name == "trsm":
         small = f("or i1", small, f.compare("sle", k, FEW))
-    with f.when(small):
-        work = f.mul(f.mul(batch, f.mul(n, n)), f.max(k, 1))
-        chunks = f.max(f.min(f.div(work, GRAIN), f.min(batch, 256)), 1)
+    shared = f("or i1", small, f.compare("sge", rooms, FEWEST))
+    with f.when(shared):
+        work = f.div(f.mul(f.mul(batch, f.mul(n, n)), f.max(k, 1)), GRAIN)
+        most = f.select(small, f.min(batch, MOST_CHUNKS), rooms)
+        chunks = f.max(f.min(work, most), 1)
         f.do(
             f"call void @graphc_launch(i64 %threads, ptr @{name}_some, i64 {batch}, "
             f"i64 {chunks}, ptr %words)"
         )
-    with f.unless(small), f.loop(0, batch) as matrix:
-        f.do(f"call void @{name}_matrix(i64 %threads, ptr %words, i64 {matrix})")
+    with f.unless(shared), f.loop(0, batch) as matrix:
+        f.do(f"call void @{name}_matrix(i64 %threads, ptr %words, i64 {matrix}, i64 0)")
     return f.text()
