@@ -10,8 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from graphc.expressions.elementwise import FUNCTIONS as elementwise
-from graphc.expressions.indexing import matrix_diagonal as diagonal
-from graphc.expressions.indexing import matrix_trace as trace
 from graphc.expressions.factorizations import (
     cholesky,
     det,
@@ -20,6 +18,8 @@ from graphc.expressions.factorizations import (
     solve,
     solve_triangular,
 )
+from graphc.expressions.indexing import matrix_diagonal as diagonal
+from graphc.expressions.indexing import matrix_trace as trace
 from graphc.expressions.manipulation import matrix_transpose
 from graphc.expressions.operands import as_expression
 from graphc.expressions.products import matmul, outer, tensordot, vecdot

@@ -604,9 +604,7 @@ def _matrices(name: str) -> str:
     rooms = f.word("%words", WORDS.index("rooms"))
     room = f.min("%chunk", f.sub(rooms, 1))
     with f.loop("%lo", "%hi") as batch:
-        f.do(
-            f"call void @{name}_matrix(i64 1, ptr %words, i64 {batch}, i64 {room})"
-        )
+        f.do(f"call void @{name}_matrix(i64 1, ptr %words, i64 {batch}, i64 {room})")
     return f.text()
 
 
