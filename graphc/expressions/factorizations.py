@@ -1,9 +1,9 @@
 """Systems of linear equations, Cholesky factors, inverses and determinants.
 
-Matrices are the last two axes; the axes before them broadcast. A singular matrix, or one
-that has no Cholesky factor, gives NaN for itself and leaves the rest of a batch alone:
-whether there is one is known only when the function runs, and a compiled function cannot
-stop for one of a thousand. NumPy raises `LinAlgError`; ``check_finite`` finds the place.
+Matrices are the last two axes; the axes before them broadcast. A singular matrix, or
+one that has no Cholesky factor, gives NaN for itself and leaves the rest of a batch
+alone: that there is one turns out when a compiled function runs, which cannot stop for
+one of a thousand. NumPy raises `LinAlgError` there, JAX gives NaN as well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from graphc.expressions.creation import eye
 from graphc.expressions.operands import as_expression, promoted
 from graphc.graph.node import Node
 from graphc.ops import factorize
+from graphc.ops import solve as systems
 from graphc.ops.arithmetic import cast
 from graphc.ops.contract import matrix_transpose
 from graphc.ops.declare import shape_error
@@ -59,8 +60,8 @@ def cholesky(x: Any, /, *, upper: bool = False, symmetrize_input: bool = True) -
     Notes
     -----
     Derivatives are those of Murray, "Differentiation of the Cholesky decomposition",
-    arXiv:1602.07527, 2016: ``dL = L @ phi(inv(L) @ dx @ inv(L).T)``, phi taking the lower
-    triangle and half of the diagonal.
+    arXiv:1602.07527, 2016: ``dL = L @ phi(inv(L) @ dx @ inv(L).T)``, phi taking the
+    lower triangle and half of the diagonal.
     """
     x = _floats("cholesky", x)[0]
     _require_square("cholesky", x)
@@ -150,8 +151,8 @@ def solve(a: Any, b: Any, /, *, assume_a: str = "gen") -> Node:
     """
     if assume_a not in ("gen", "general", "pos", "positive definite"):
         raise ShapeError(
-            f'solve: assume_a={assume_a!r} is neither "gen" nor "pos". Use "gen", which '
-            "solves any system, or solve_triangular."
+            f'solve: assume_a={assume_a!r} is neither "gen" nor "pos". Use "gen", for '
+            "any system, or solve_triangular."
         )
     positive = assume_a.startswith("pos")
 
@@ -159,7 +160,7 @@ def solve(a: Any, b: Any, /, *, assume_a: str = "gen") -> Node:
         if positive:
             a = factorize.squared(a)
             a = (a + factorize.swapped(a)) * 0.5
-        return factorize.solve(a, b, positive)
+        return systems.solve(a, b, positive)
 
     return _systems("solve", a, b, system)
 
@@ -176,7 +177,7 @@ def inv(x: Any, /) -> Node:
     """
     x = _floats("inv", x)[0]
     n = _require_square("inv", x)
-    return factorize.solve(x, broadcast_to(eye(n, dtype=x.dtype), x.shape))
+    return systems.solve(x, broadcast_to(eye(n, dtype=x.dtype), x.shape))
 
 
 def slogdet(x: Any, /) -> SlogdetResult:
@@ -199,7 +200,7 @@ def slogdet(x: Any, /) -> SlogdetResult:
     """
     x = _floats("slogdet", x)[0]
     _require_square("slogdet", x)
-    return SlogdetResult(factorize.det_sign(x), factorize.log_abs_det(x))
+    return SlogdetResult(systems.det_sign(x), systems.log_abs_det(x))
 
 
 def det(x: Any, /) -> Node:
@@ -218,13 +219,13 @@ def det(x: Any, /) -> Node:
     n = _require_square("det", x)
     if isinstance(n, int) and n <= 3:
         return _expanded(x, n)
-    return factorize.det(x)
+    return systems.det(x)
 
 
 def _expanded(x: Node, n: int) -> Node:
     """Return the determinant by its formula."""
     if n == 0:
-        return broadcast_to(as_expression(1.0).astype(x.dtype), x.shape[:-2])
+        return broadcast_to(cast(as_expression(1.0), x.dtype), x.shape[:-2])
     e = [[x[..., i, j] for j in range(n)] for i in range(n)]
     if n == 1:
         return e[0][0]

@@ -1,4 +1,4 @@
-"""Linear algebra: norms, products, systems of equations, Cholesky factors, determinants.
+"""Linear algebra: norms, products, systems of equations, factors, determinants.
 
 The names are those of ``numpy.linalg`` and of the array API's extension.
 """

@@ -23,9 +23,9 @@ WORDS = (
     *("out", "n", "k", "a", "a_row", "a_column", "b", "b_row", "out_row"),
     *("packed", "room", "rooms", "unit", "axes"),
 )
-"""Argument words of a routine. It makes ``n`` by ``k`` matrices out of those of b, whose
-columns lie side by side, by a triangle a; strides are in elements; `packed` is memory
-for `rooms` times `room` elements; `axes` counts the batch axes."""
+"""Argument words of a routine. It makes ``n`` by ``k`` matrices out of those of b,
+whose columns lie side by side, by a triangle a; strides are in elements; `packed` is
+memory for `rooms` times `room` elements; `axes` counts the batch axes."""
 
 ROOMS = 16
 """Parts of a batch that are worked on at the same time, at most."""

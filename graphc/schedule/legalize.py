@@ -5,7 +5,7 @@ with a vector is a reduction and fuses with what surrounds it, and so are small
 products, and those of integers or booleans; one of a few terms is written out. Tiles
 of products know one stride for all batch axes, so an operand that is stretched along
 some of them only is broadcast first. A sum of products is one product of concatenated
-operands.
+operands. Ops that are made of others (`ops.solve`) are written out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import add, multiply
 from graphc.ops.contract import MatMul, matrix_transpose
-from graphc.ops.factorize import Composed
 from graphc.ops.move import broadcast_to, permute, reshape, transpose_
 from graphc.ops.reduce import any_, sum_
 from graphc.ops.slicing import concatenate, slice_axis
+from graphc.ops.solve import Composed
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 

@@ -260,6 +260,7 @@ def _add(unit: _Unit, member: Member) -> None:
     if isinstance(call, ProductCall):
         unit.made[key_of(call.memory[2])] = call.n
         return
+    assert isinstance(call, KernelCall)
     view = RowAccess(call, member.scale)
     for buffer, memory in zip(call.kernel.buffers, call.memory):
         if buffer.written and memory.node is not None:

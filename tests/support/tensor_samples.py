@@ -21,7 +21,17 @@ import graphc as cg
 import graphc.ops
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.ops import factorize, index, leaf, move, order, reduce, scan, slicing
+from graphc.ops import (
+    factorize,
+    index,
+    leaf,
+    move,
+    order,
+    reduce,
+    scan,
+    slicing,
+    solve,
+)
 from graphc.ops.contract import matmul_
 from graphc.ops.declare import REGISTRY, Elementwise, Op
 from graphc.types import sizes
@@ -660,23 +670,21 @@ for _label, _array, _shape in _MATRICES:
         smooth=False,  # it carries no derivative
     )
     add_sample(
-        factorize.log_abs_det_,
+        solve.log_abs_det_,
         _label,
-        factorize.log_abs_det,
+        solve.log_abs_det,
         lambda x: np.linalg.slogdet(x)[1],
         _array,
         shapes=_shapes,
     )
-    add_sample(
-        factorize.det_, _label, factorize.det, np.linalg.det, _array, shapes=_shapes
-    )
+    add_sample(solve.det_, _label, solve.det, np.linalg.det, _array, shapes=_shapes)
     _b = real(*_array.shape[:-1], 2)
     _shapes = None if _shape is None else [_shape, (_shape[0], "k")]
     for _positive in (False, True):
         add_sample(
-            factorize.solve_,
+            solve.solve_,
             f"{_label}{' positive' if _positive else ''}",
-            lambda a, b, p=_positive: factorize.solve(_symmetric(a) if p else a, b, p),
+            lambda a, b, p=_positive: solve.solve(_symmetric(a) if p else a, b, p),
             lambda a, b, p=_positive: np.linalg.solve(
                 (a + np.swapaxes(a, -1, -2)) / 2 if p else a, b
             ),

@@ -310,6 +310,7 @@ define internal void @NAME{_STARTED} {{
                     f"(i64 {at}_l, i64 {at}_h, i64 %chunk, ptr {at}_w)",
                 ]
                 continue
+            assert isinstance(step, ProductCall)
             letter = gemm.letter(step.nodes[0].dtype)
             arguments += [self.nothing] * gemm.BLOCK_WORDS
             before += [

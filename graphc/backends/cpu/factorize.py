@@ -20,32 +20,21 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from graphc.backends.cpu import gemm, jit
+from graphc.backends.cpu import gemm, jit, triangular
 from graphc.backends.cpu.cache import machine_code
 from graphc.backends.cpu.gemm import Tile, tile
 from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
+from graphc.backends.cpu.triangular import BASE, FEW, GRAIN, ROOM, Rows, halved
 from graphc.schedule.factorize import WORDS
-
-BASE = 32
-"""Rows that are not halved any more."""
 
 PANEL = 8
 """Columns of LU factors that are not halved any more: every row below takes part."""
-
-STRIP = 4
-"""Vectors of a row that are solved for at a time: their sums wait for one another less
-than one vector's would."""
-
-FEW = 4
-"""Columns up to which a solve is bound by reading the triangle."""
 
 FEWEST = 4
 """Matrices from which on these are shared among threads, and not their products."""
 
 MOST_CHUNKS = 256
-
-GRAIN = 1 << 16
-"""Operations that are worth another chunk."""
+"""Parts of a batch of small matrices, at most."""
 
 NAMES = ("cholesky", "lu", "trsm")
 
@@ -63,13 +52,9 @@ def source(letter: str) -> str:
             f"declare {t.kind} @llvm.fabs.{scalar}({t.kind})",
             gemm.declare_masked(t, t.lanes),
             f"declare void @graphc_product_{letter}(i64, ptr)",
+            "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            _subtract(t, letter),
-            _copy(t),
-            _fill(t),
-            *(_strip(t, width) for width in (1, STRIP)),
-            _solve_base(t),
-            _solve(t),
+            *triangular.functions(t, letter),
             _symmetric(t),
             _cholesky_base(t),
             _cholesky(t),
@@ -97,208 +82,6 @@ def declarations(letter: str) -> list[str]:
     return [f"declare void @graphc_{name}_{letter}(i64, ptr)" for name in NAMES]
 
 
-class _Rows:
-    """Vectors of parts of rows, and scalars, in the code of one function."""
-
-    def __init__(self, f: FunctionWriter, t: Tile):
-        self.f = f
-        self.t = t
-        self.vector = f"<{t.lanes} x {t.kind}>"
-
-    def at(self, x: str, *offset: str) -> str:
-        """Return the place at the sum of some offsets, which may be negative."""
-        f = self.f
-        total = offset[0]
-        for part in offset[1:]:
-            total = f.add(total, part)
-        return f.beside(self.t.kind, x, total)
-
-    def number(self, place: str) -> str:
-        return self.f.load(self.t.kind, place, self.t.itemsize)
-
-    def put(self, value: str, place: str) -> None:
-        self.f.store(f"{self.t.kind} {value}", place, self.t.itemsize)
-
-    def mask(self, count: str) -> str:
-        """Return which lanes are among the first `count`."""
-        return gemm.mask_of(self.f, self.t, self.t.lanes, count, 0)
-
-    def load(self, place: str, mask: str) -> str:
-        return gemm.masked_load(self.f, self.t, self.t.lanes, place, mask)
-
-    def store(self, value: str, place: str, mask: str) -> None:
-        gemm.masked_store(self.f, self.t, self.t.lanes, value, place, mask)
-
-    def splat(self, value: str) -> str:
-        return gemm.splat(self.f, self.t, value)
-
-    def minus(self, total: str, factor: str, row: str) -> str:
-        """Return ``total - factor * row``; `factor` is a splat already negated."""
-        t, v = self.t, self.vector
-        return self.f(
-            f"call {v} @llvm.fmuladd.v{t.lanes}f{8 * t.itemsize}"
-            f"({v} {factor}, {v} {row}, {v} {total})"
-        )
-
-    def negative(self, value: str) -> str:
-        return self.f(f"fneg {self.t.kind}", value)
-
-
-_PLACE = "ptr %packed, i64 %room"
-_GIVEN = "ptr %packed, i64 %room"
-
-
-def _subtract(t: Tile, letter: str) -> str:
-    """``c -= a @ b``."""
-    f = FunctionWriter(
-        "subtract",
-        "i64 %threads, ptr %c, i64 %c_row, i64 %m, i64 %n, i64 %k, ptr %a, i64 %a_row, "
-        f"i64 %a_column, ptr %b, i64 %b_row, {_PLACE}",
-        "internal",
-        "noinline ",
-    )
-    count = len(gemm.WORDS)
-    words = f.local(f"[{count + 2} x i64]", 64)
-    given = {
-        **{name: f"%{name}" for name in ("m", "n", "k", "a_row", "a_column", "b_row")},
-        **{name: f("ptrtoint ptr", f"%{name} to i64") for name in ("c", "packed")},
-        **{"b_column": 1, "c_row": "%c_row", "room": "%room", "axes": 0},
-        **{"piece": f.max("%k", 1), "subtract": 1},
-    }
-    for number, name in enumerate(gemm.WORDS):
-        f.store(f"i64 {given[name]}", f.element("i64", words, number))
-    for number, name in enumerate(("a", "b")):
-        address = f("ptrtoint ptr", f"%{name} to i64")
-        f.store(f"i64 {address}", f.element("i64", words, count + number))
-    f.do(f"call void @graphc_product_{letter}(i64 %threads, ptr {words})")
-    return f.text()
-
-
-def _copy(t: Tile) -> str:
-    """Copy rows unless they are there already."""
-    f = FunctionWriter(
-        "copy",
-        "i64 %rows, i64 %columns, ptr %x, i64 %x_row, ptr %to, i64 %to_row",
-        "internal",
-        "noinline ",
-    )
-    r = _Rows(f, t)
-    with (
-        f.when(f("icmp ne ptr", "%x", "%to")),
-        f.loop(0, "%rows") as i,
-        f.loop(0, "%columns", t.lanes) as j,
-    ):
-        mask = r.mask(f.sub("%columns", j))
-        value = r.load(r.at("%x", f.mul(i, "%x_row"), j), mask)
-        r.store(value, r.at("%to", f.mul(i, "%to_row"), j), mask)
-    return f.text()
-
-
-def _fill(t: Tile) -> str:
-    """Fill rows with NaN."""
-    f = FunctionWriter(
-        "fill", "i64 %rows, i64 %columns, ptr %x, i64 %x_row", "internal", "noinline "
-    )
-    r = _Rows(f, t)
-    with f.loop(0, "%rows") as i, f.loop(0, "%columns") as j:
-        r.put("0x7FF8000000000000", r.at("%x", f.mul(i, "%x_row"), j))
-    return f.text()
-
-
-# ----------------------------------------------------------------- triangular solve
-
-_TRIANGLE = "i64 %n, i64 %k, ptr %t, i64 %t_row, i64 %t_col, ptr %x, i64 %x_row"
-
-
-def _strip(t: Tile, width: int) -> str:
-    """Solve ``T X = X`` by substitution for up to `width` vectors of columns of X."""
-    f = FunctionWriter(
-        f"strip{width}", f"{_TRIANGLE}, i1 %unit", "internal", "noinline "
-    )
-    r = _Rows(f, t)
-    masks = [gemm.mask_of(f, t, t.lanes, "%k", v * t.lanes) for v in range(width)]
-    sums = [f.local(r.vector, 64) for _ in range(width)]
-    with f.loop(0, "%n") as i:
-        own = r.at("%x", f.mul(i, "%x_row"))
-        for v, (total, mask) in enumerate(zip(sums, masks)):
-            value = r.load(r.at(own, str(v * t.lanes)), mask)
-            f.store(f"{r.vector} {value}", total)
-        row = r.at("%t", f.mul(i, "%t_row"))
-        with f.loop(0, i) as p:
-            factor = r.number(r.at(row, f.mul(p, "%t_col")))
-            factor = r.splat(r.negative(factor))
-            other = r.at("%x", f.mul(p, "%x_row"))
-            for v, (total, mask) in enumerate(zip(sums, masks)):
-                value = r.load(r.at(other, str(v * t.lanes)), mask)
-                value = r.minus(f.load(r.vector, total), factor, value)
-                f.store(f"{r.vector} {value}", total)
-        with f.unless("%unit"):
-            pivot = r.splat(r.number(r.at(row, f.mul(i, "%t_col"))))
-            for total in sums:
-                value = f(f"fdiv {r.vector}", f.load(r.vector, total), pivot)
-                f.store(f"{r.vector} {value}", total)
-        for v, (total, mask) in enumerate(zip(sums, masks)):
-            r.store(f.load(r.vector, total), r.at(own, str(v * t.lanes)), mask)
-    return f.text()
-
-
-def _solve_base(t: Tile) -> str:
-    """Solve ``T X = X`` by substitution."""
-    f = FunctionWriter("base", f"{_TRIANGLE}, i1 %unit", "internal", "noinline ")
-    whole = STRIP * t.lanes
-    with f.loop(0, "%k", whole) as j:
-        count = f.min(f.sub("%k", j), whole)
-        x = f.beside(t.kind, "%x", j)
-        few = f.compare("sle", count, t.lanes)
-        for width, fits in ((1, few), (STRIP, f("xor i1", few, "true"))):
-            with f.when(fits):
-                f.do(
-                    f"call void @strip{width}(i64 %n, i64 {count}, ptr %t, i64 %t_row, "
-                    f"i64 %t_col, ptr {x}, i64 %x_row, i1 %unit)"
-                )
-    return f.text()
-
-
-def _halved(f: FunctionWriter, n: str, base: int) -> tuple[str, str]:
-    """Return the parts of `n`, more than `base`: the first a multiple of it."""
-    first = f.mul(f.div(f.add(n, 2 * base - 1), 2 * base), base)
-    return first, f.sub(n, first)
-
-
-def _solve(t: Tile) -> str:
-    """Solve ``T X = X``, T lower triangular, of any strides."""
-    f = FunctionWriter(
-        "solve", f"i64 %threads, {_TRIANGLE}, i1 %unit, {_PLACE}", "internal"
-    )
-    r = _Rows(f, t)
-    few = f("or i1", f.compare("sle", "%n", BASE), f.compare("sle", "%k", FEW))
-    with f.when(few):
-        f.do(
-            "call void @base(i64 %n, i64 %k, ptr %t, i64 %t_row, i64 %t_col, ptr %x, "
-            "i64 %x_row, i1 %unit)"
-        )
-    with f.unless(few):
-        n1, n2 = _halved(f, "%n", BASE)
-        below = r.at("%x", f.mul(n1, "%x_row"))
-        left = r.at("%t", f.mul(n1, "%t_row"))
-        corner = r.at(left, f.mul(n1, "%t_col"))
-
-        def part(n: str, corner: str, x: str) -> None:
-            f.do(
-                f"call void @solve(i64 %threads, i64 {n}, i64 %k, ptr {corner}, "
-                f"i64 %t_row, i64 %t_col, ptr {x}, i64 %x_row, i1 %unit, {_GIVEN})"
-            )
-
-        part(n1, "%t", "%x")
-        f.do(
-            f"call void @subtract(i64 %threads, ptr {below}, i64 %x_row, i64 {n2}, "
-            f"i64 %k, i64 {n1}, ptr {left}, i64 %t_row, i64 %t_col, ptr %x, "
-            f"i64 %x_row, {_GIVEN})"
-        )
-        part(n2, corner, below)
-    return f.text()
-
-
 # ------------------------------------------------------------------------- Cholesky
 
 
@@ -306,28 +89,28 @@ def _symmetric(t: Tile) -> str:
     """``c -= x.T @ x``, on and above the diagonal, and in some places below."""
     f = FunctionWriter(
         "symmetric",
-        f"i64 %threads, i64 %n, i64 %k, ptr %c, ptr %x, i64 %row, {_PLACE}",
+        f"i64 %threads, i64 %n, i64 %k, ptr %c, ptr %x, i64 %row, {ROOM}",
         "internal",
     )
-    r = _Rows(f, t)
+    r = Rows(f, t)
 
     def product(m: str, n: str, c: str, right: str) -> None:
         f.do(
             f"call void @subtract(i64 %threads, ptr {c}, i64 %row, i64 {m}, i64 {n}, "
-            f"i64 %k, ptr %x, i64 1, i64 %row, ptr {right}, i64 %row, {_GIVEN})"
+            f"i64 %k, ptr %x, i64 1, i64 %row, ptr {right}, i64 %row, {ROOM})"
         )
 
     small = f.compare("sle", "%n", 4 * BASE)
     with f.when(small):
         product("%n", "%n", "%c", "%x")
     with f.unless(small):
-        n1, n2 = _halved(f, "%n", BASE)
+        n1, n2 = halved(f, "%n", BASE)
         beside = r.at("%x", n1)
 
         def part(n: str, c: str, x: str) -> None:
             f.do(
                 f"call void @symmetric(i64 %threads, i64 {n}, i64 %k, ptr {c}, "
-                f"ptr {x}, i64 %row, {_GIVEN})"
+                f"ptr {x}, i64 %row, {ROOM})"
             )
 
         part(n1, "%c", "%x")
@@ -341,7 +124,7 @@ def _cholesky_base(t: Tile) -> str:
     f = FunctionWriter(
         "cholesky_base", "i64 %n, ptr %a, i64 %row", "internal", "noinline "
     )
-    r = _Rows(f, t)
+    r = Rows(f, t)
     total = f.local(r.vector, 64)
     with f.loop(0, "%n") as i:
         own = r.at("%a", f.mul(i, "%row"))
@@ -371,30 +154,30 @@ def _cholesky_base(t: Tile) -> str:
 def _cholesky(t: Tile) -> str:
     """Factorize ``U.T @ U = a`` in place, in the upper triangle."""
     f = FunctionWriter(
-        "cholesky", f"i64 %threads, i64 %n, ptr %a, i64 %row, {_PLACE}", "internal"
+        "cholesky", f"i64 %threads, i64 %n, ptr %a, i64 %row, {ROOM}", "internal"
     )
-    r = _Rows(f, t)
+    r = Rows(f, t)
     small = f.compare("sle", "%n", BASE)
     with f.when(small):
         f.do("call void @cholesky_base(i64 %n, ptr %a, i64 %row)")
     with f.unless(small):
-        n1, n2 = _halved(f, "%n", BASE)
+        n1, n2 = halved(f, "%n", BASE)
         beside = r.at("%a", n1)
         corner = r.at(beside, f.mul(n1, "%row"))
 
         def part(n: str, a: str) -> None:
             f.do(
-                f"call void @cholesky(i64 %threads, i64 {n}, ptr {a}, i64 %row, {_GIVEN})"
+                f"call void @cholesky(i64 %threads, i64 {n}, ptr {a}, i64 %row, {ROOM})"
             )
 
         part(n1, "%a")
         f.do(
-            f"call void @solve(i64 %threads, i64 {n1}, i64 {n2}, ptr %a, i64 1, "
-            f"i64 %row, ptr {beside}, i64 %row, i1 false, {_GIVEN})"
+            f"call void @share(i64 %threads, i64 {n1}, i64 {n2}, ptr %a, i64 1, "
+            f"i64 %row, ptr {beside}, i64 %row, i1 false, {ROOM})"
         )
         f.do(
             f"call void @symmetric(i64 %threads, i64 {n2}, i64 {n1}, ptr {corner}, "
-            f"ptr {beside}, i64 %row, {_GIVEN})"
+            f"ptr {beside}, i64 %row, {ROOM})"
         )
         part(n2, corner)
     return f.text()
@@ -415,7 +198,7 @@ def _lu_base(t: Tile) -> str:
         "internal",
         "noinline ",
     )
-    r = _Rows(f, t)
+    r = Rows(f, t)
     kind, scalar = t.kind, f"f{8 * t.itemsize}"
     best, where = f.local(kind), f.local("i64")
     with f.loop(0, f.min("%m", "%n")) as j:
@@ -470,10 +253,10 @@ def _lu(t: Tile) -> str:
     f = FunctionWriter(
         "lu",
         "i64 %threads, i64 %m, i64 %n, ptr %a, i64 %row, ptr %row0, i64 %width, "
-        f"ptr %places, {_PLACE}",
+        f"ptr %places, {ROOM}",
         "internal",
     )
-    r = _Rows(f, t)
+    r = Rows(f, t)
     small = f.compare("sle", "%n", PANEL)
     with f.when(small):
         f.do(
@@ -481,7 +264,7 @@ def _lu(t: Tile) -> str:
             "i64 %width, ptr %places)"
         )
     with f.unless(small):
-        n1, n2 = _halved(f, "%n", PANEL)
+        n1, n2 = halved(f, "%n", PANEL)
         m2 = f.sub("%m", n1)
         beside = r.at("%a", n1)
         down = f.mul(n1, "%row")
@@ -490,18 +273,18 @@ def _lu(t: Tile) -> str:
         def part(m: str, n: str, a: str, row0: str, places: str) -> None:
             f.do(
                 f"call void @lu(i64 %threads, i64 {m}, i64 {n}, ptr {a}, i64 %row, "
-                f"ptr {row0}, i64 %width, ptr {places}, {_GIVEN})"
+                f"ptr {row0}, i64 %width, ptr {places}, {ROOM})"
             )
 
         part("%m", n1, "%a", "%row0", "%places")
         f.do(
-            f"call void @solve(i64 %threads, i64 {n1}, i64 {n2}, ptr %a, i64 %row, "
-            f"i64 1, ptr {beside}, i64 %row, i1 true, {_GIVEN})"
+            f"call void @share(i64 %threads, i64 {n1}, i64 {n2}, ptr %a, i64 %row, "
+            f"i64 1, ptr {beside}, i64 %row, i1 true, {ROOM})"
         )
         f.do(
             f"call void @subtract(i64 %threads, ptr {corner}, i64 %row, i64 {m2}, "
             f"i64 {n2}, i64 {n1}, ptr {below}, i64 %row, i64 1, ptr {beside}, "
-            f"i64 %row, {_GIVEN})"
+            f"i64 %row, {ROOM})"
         )
         part(m2, n2, corner, r.at("%row0", down), r.at("%places", n1))
     return f.text()
@@ -517,7 +300,7 @@ def _matrix(t: Tile, name: str) -> str:
         "i64 %threads, ptr %words, i64 %batch, i64 %chunk",
         "internal",
     )
-    r = _Rows(f, t)
+    r = Rows(f, t)
     w = {word: f.word("%words", number) for number, word in enumerate(WORDS)}
     n, k = w["n"], w["k"]
     rest = f.local("i64")
@@ -551,7 +334,7 @@ def _matrix(t: Tile, name: str) -> str:
     if name == "trsm":
         unit = f.compare("ne", w["unit"], 0)
         f.do(
-            f"call void @solve(i64 %threads, i64 {n}, i64 {k}, ptr {a}, "
+            f"call void @share(i64 %threads, i64 {n}, i64 {k}, ptr {a}, "
             f"i64 {w['a_row']}, i64 {w['a_column']}, ptr {out}, i64 {row}, i1 {unit}, "
             f"{given})"
         )
@@ -585,7 +368,7 @@ def _matrix(t: Tile, name: str) -> str:
     return f.text()
 
 
-def _any(f: FunctionWriter, r: _Rows, n: str, x: str, step: str, relation: str) -> str:
+def _any(f: FunctionWriter, r: Rows, n: str, x: str, step: str, relation: str) -> str:
     """Tell whether a number on a diagonal has a relation to 0."""
     found = f.local("i1", 1)
     f.store("i1 false", found)

@@ -243,6 +243,7 @@ def _micro(t: Tile, width: int) -> str:
 
 
 def splat(f: FunctionWriter, t: Tile, value: str) -> str:
+    """Return a vector of one number."""
     vector = f"<{t.lanes} x {t.kind}>"
     one = f(f"insertelement {vector} undef, {t.kind} {value}, i32 0")
     mask = f"<{t.lanes} x i32> zeroinitializer"
@@ -273,6 +274,7 @@ def mask_of(f: FunctionWriter, t: Tile, lanes: int, count: str, first: int) -> s
 
 
 def masked_load(f: FunctionWriter, t: Tile, lanes: int, place: str, mask: str) -> str:
+    """Return lanes of a vector in memory, zero where a mask is false."""
     vector = f"<{lanes} x {t.kind}>"
     return f(
         f"call {vector} @llvm.masked.load.v{lanes}f{8 * t.itemsize}.p0(ptr {place}, "
@@ -283,6 +285,7 @@ def masked_load(f: FunctionWriter, t: Tile, lanes: int, place: str, mask: str) -
 def masked_store(
     f: FunctionWriter, t: Tile, lanes: int, value: str, place: str, mask: str
 ) -> None:
+    """Store the lanes of a vector where a mask is true."""
     f.do(
         f"call void @llvm.masked.store.v{lanes}f{8 * t.itemsize}.p0(<{lanes} x {t.kind}>"
         f" {value}, ptr {place}, i32 {t.itemsize}, <{lanes} x i1> {mask})"
