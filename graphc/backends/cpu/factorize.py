@@ -21,7 +21,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from graphc.backends.cpu import gemm, jit, triangular
-from graphc.backends.cpu.cache import machine_code
+from graphc.backends.cpu.cache import key_of, machine_code
 from graphc.backends.cpu.gemm import Tile, tile
 from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
 from graphc.backends.cpu.triangular import BASE, FEW, GRAIN, ROOM, Rows, halved
@@ -71,15 +71,19 @@ def source(letter: str) -> str:
 def prepare(letter: str) -> None:
     """Make the routines of one dtype known to compiled code, once in a process."""
     gemm.prepare(letter)
-    names = [f"graphc_{name}_{letter}" for name in NAMES]
-    code = machine_code(source(letter), "vectors")
-    for name, address in zip(names, jit.load(code, names)):
-        jit.add_symbol(name, address)
+    text = source(letter)
+    code, key = machine_code(text, "vectors"), key_of(text, "vectors")
+    jit.load_named(entry_points(letter), code, key, jit.declared(text))
+
+
+def entry_points(letter: str) -> list[str]:
+    """Return the names of the routines."""
+    return [f"graphc_{name}_{letter}" for name in NAMES]
 
 
 def declarations(letter: str) -> list[str]:
     """Return the declarations of the routines."""
-    return [f"declare void @graphc_{name}_{letter}(i64, ptr)" for name in NAMES]
+    return [f"declare void @{name}(i64, ptr)" for name in entry_points(letter)]
 
 
 # ------------------------------------------------------------------------- Cholesky
