@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
+from support.processes import run_script
 
 import graphc as cg
 from graphc.graph.graph import Graph, topological_order
@@ -458,6 +459,20 @@ def test_same_bits_for_any_number_of_threads(shape):
     for threads in (2, 3):
         for x, y in zip(run(outputs, p, g, b, threads=threads), expected):
             np.testing.assert_array_equal(x, y)
+
+
+def test_a_second_process_compiles_no_routine(tmp_path):
+    script = """
+        import numpy as np
+        import graphc as cg
+        from graphc.backends.cpu import cache
+        a = cg.matrix("a", (3, 3))
+        x = np.diag([1.0, 2, 4])
+        assert (cg.compile([a], cg.linalg.inv(a))(x) == np.linalg.inv(x)).all()
+        print(cache.counts["compiled"])
+        """
+    counts = [int(run_script(script, tmp_path)) for _ in range(2)]
+    assert counts[0] > 0 == counts[1]
 
 
 # ----------------------------------------------------------------------------- errors

@@ -48,6 +48,7 @@ def source(letter: str) -> str:
         [
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
+            f"declare {t.kind} @llvm.vector.reduce.fadd.{suffix}({t.kind}, {vector})",
             f"declare {t.kind} @llvm.sqrt.{scalar}({t.kind})",
             f"declare {t.kind} @llvm.fabs.{scalar}({t.kind})",
             gemm.declare_masked(t, t.lanes),
@@ -140,7 +141,7 @@ def _cholesky_base(t: Tile) -> str:
                 other = r.at("%a", f.mul(p, "%row"))
                 factor = r.splat(r.negative(r.number(r.at(other, i))))
                 row = r.load(r.at(other, j), mask)
-                value = r.minus(f.load(r.vector, total), factor, row)
+                value = r.add_product(f.load(r.vector, total), factor, row)
                 f.store(f"{r.vector} {value}", total)
             r.store(f.load(r.vector, total), place, mask)
         scalar = f"f{8 * t.itemsize}"
@@ -248,7 +249,7 @@ def _lu_base(t: Tile) -> str:
                 mask = r.mask(f.sub("%n", c))
                 place = r.at(line, c)
                 row = r.load(r.at(own, c), mask)
-                r.store(r.minus(r.load(place, mask), factor, row), place, mask)
+                r.store(r.add_product(r.load(place, mask), factor, row), place, mask)
     return f.text()
 
 

@@ -35,6 +35,7 @@ def functions(t: Tile, letter: str) -> list[str]:
         _copy(t),
         _fill(t),
         *(_strip(t, width) for width in (1, STRIP)),
+        _vector(t),
         _solve_base(t),
         _solve(t),
         _columns(t),
@@ -77,8 +78,8 @@ class Rows:
     def splat(self, value: str) -> str:
         return gemm.splat(self.f, self.t, value)
 
-    def minus(self, total: str, factor: str, row: str) -> str:
-        """Return ``total - factor * row``; `factor` is a splat already negated."""
+    def add_product(self, total: str, factor: str, row: str) -> str:
+        """Return ``total + factor * row``; for a difference the factor is negated."""
         t, v = self.t, self.vector
         return self.f(
             f"call {v} @llvm.fmuladd.v{t.lanes}f{8 * t.itemsize}"
@@ -174,7 +175,7 @@ def _strip(t: Tile, width: int) -> str:
             other = r.at("%x", f.mul(p, "%x_row"))
             for v, (total, mask) in enumerate(zip(sums, masks)):
                 value = r.load(r.at(other, str(v * t.lanes)), mask)
-                value = r.minus(f.load(r.vector, total), factor, value)
+                value = r.add_product(f.load(r.vector, total), factor, value)
                 f.store(f"{r.vector} {value}", total)
         with f.unless("%unit"):
             pivot = r.splat(r.number(r.at(row, f.mul(i, "%t_col"))))
@@ -183,6 +184,52 @@ def _strip(t: Tile, width: int) -> str:
                 f.store(f"{r.vector} {value}", total)
         for v, (total, mask) in enumerate(zip(sums, masks)):
             r.store(f.load(r.vector, total), r.at(own, str(v * t.lanes)), mask)
+    return f.text()
+
+
+def _vector(t: Tile) -> str:
+    """Solve ``T x = x`` for one vector, by rows or columns of T that lie as it does.
+
+    Steps of -1 are those of a solve from the last row to the first: what is read lies
+    beside each other, from the other end on.
+    """
+    f = FunctionWriter("vector", f"{_TRIANGLE}, i1 %unit", "internal", "noinline ")
+    r = Rows(f, t)
+    by_rows = f.compare("eq", "%t_col", "%x_row")
+    by_columns = f("xor i1", by_rows, "true")
+    forwards = f.compare("eq", "%x_row", 1)
+    total = f.local(r.vector, 64)
+    with f.loop(0, "%n") as i:
+        own = r.at("%x", f.mul(i, "%x_row"))
+        row = r.at("%t", f.mul(i, "%t_row"))
+        diagonal = r.at(row, f.mul(i, "%t_col"))
+        with f.when(by_rows):
+            f.store(f"{r.vector} zeroinitializer", total)
+            back = f.select(forwards, 0, f.sub(1, i))
+            left, right = r.at(row, back), r.at("%x", back)
+            with f.loop(0, i, t.lanes) as p:
+                mask = r.mask(f.sub(i, p))
+                one, other = r.load(r.at(left, p), mask), r.load(r.at(right, p), mask)
+                value = r.add_product(f.load(r.vector, total), one, other)
+                f.store(f"{r.vector} {value}", total)
+            value = f(
+                f"call reassoc {t.kind} @llvm.vector.reduce.fadd."
+                f"v{t.lanes}f{8 * t.itemsize}({t.kind} -0.0, "
+                f"{r.vector} {f.load(r.vector, total)})"
+            )
+            r.put(f(f"fsub {t.kind}", r.number(own), value), own)
+        with f.unless("%unit"):
+            r.put(f(f"fdiv {t.kind}", r.number(own), r.number(diagonal)), own)
+        with f.when(by_columns):
+            factor = r.splat(r.negative(r.number(own)))
+            count = f.sub(f.sub("%n", i), 1)
+            first = f.select(forwards, 1, f.sub(0, count))
+            column, rest = r.at(diagonal, first), r.at(own, first)
+            with f.loop(0, count, t.lanes) as p:
+                mask = r.mask(f.sub(count, p))
+                place = r.at(rest, p)
+                value = r.load(r.at(column, p), mask)
+                r.store(r.add_product(r.load(place, mask), factor, value), place, mask)
     return f.text()
 
 
@@ -216,11 +263,15 @@ def _solve(t: Tile) -> str:
     )
     r = Rows(f, t)
     few = f("or i1", f.compare("sle", "%n", BASE), f.compare("sle", "%k", FEW))
-    with f.when(few):
-        f.do(
-            "call void @base(i64 %n, i64 %k, ptr %t, i64 %t_row, i64 %t_col, ptr %x, "
-            "i64 %x_row, i1 %unit)"
-        )
+    beside = f("or i1", *(f.compare("eq", s, "%x_row") for s in ("%t_row", "%t_col")))
+    vector = f("and i1", f.compare("eq", "%k", 1), beside)
+    vector = f("and i1", vector, f.compare("eq", f.mul("%x_row", "%x_row"), 1))
+    for name, holds in (("vector", vector), ("base", f("xor i1", vector, "true"))):
+        with f.when(f("and i1", few, holds)):
+            f.do(
+                f"call void @{name}(i64 %n, i64 %k, ptr %t, i64 %t_row, i64 %t_col, "
+                "ptr %x, i64 %x_row, i1 %unit)"
+            )
     with f.unless(few):
         n1, n2 = halved(f, "%n", BASE)
         below = r.at("%x", f.mul(n1, "%x_row"))
