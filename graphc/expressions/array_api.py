@@ -9,8 +9,8 @@ Functions are those of `graphc`, under the standard's names. Absent, as they are
 - sorting: argsort, searchsorted, sort;
 - complex numbers: complex64, complex128, imag;
 - nextafter;
-- of linalg: cholesky, cross, det, eigh, eigvalsh, inv, matrix_power, matrix_rank,
-  pinv, qr, slogdet, solve, svd, svdvals; and fft.
+- of linalg: cross, eigh, eigvalsh, matrix_power, matrix_rank, pinv, qr, svd, svdvals;
+  and fft.
 
 ``bool(x)``, ``float(x)`` and iteration raise, as an expression has no value.
 """

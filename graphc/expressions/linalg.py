@@ -1,4 +1,4 @@
-"""Linear algebra, as far as it needs no decomposition: norms and products.
+"""Linear algebra: norms, products, systems of equations, factors, determinants.
 
 The names are those of ``numpy.linalg`` and of the array API's extension.
 """
@@ -10,6 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from graphc.expressions.elementwise import FUNCTIONS as elementwise
+from graphc.expressions.factorizations import (
+    cholesky,
+    det,
+    inv,
+    slogdet,
+    solve,
+    solve_triangular,
+)
 from graphc.expressions.indexing import matrix_diagonal as diagonal
 from graphc.expressions.indexing import matrix_trace as trace
 from graphc.expressions.manipulation import matrix_transpose
@@ -27,12 +35,18 @@ from graphc.types.errors import ShapeError
 from graphc.types.tensor_type import normalize_axes, normalize_axis
 
 __all__ = [
+    "cholesky",
+    "det",
     "diagonal",
+    "inv",
     "matmul",
     "matrix_norm",
     "matrix_transpose",
     "norm",
     "outer",
+    "slogdet",
+    "solve",
+    "solve_triangular",
     "tensordot",
     "trace",
     "vecdot",

@@ -119,6 +119,15 @@ class Values:
             self._known[key] = found
         return sizes.of_atom(found)
 
+    def index_like(self, like: Dynamic, value: Value, extent: SizeLike) -> Dynamic:
+        """Return a computed index of the kind of another.
+
+        Its number is new among all this builder made: of two indices that count as
+        equal, one's load would be taken for the other's.
+        """
+        self._indices += 1
+        return Dynamic(value, extent, like.count, like.code, self._indices)
+
     def inside(self, index: SizeLike, low: SizeLike, high: SizeLike) -> Value:
         """Return ``low <= index < high``."""
         i64 = np.dtype(np.int64)

@@ -29,10 +29,7 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
-    all_values,
     operands,
-    size_of,
-    value_atoms,
 )
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Function, SizeLike
@@ -41,29 +38,24 @@ _ORDER = {"ge", "gt", "le", "lt", "eq", "ne"}
 
 
 class Names:
-    """Numbers for new loop variables, accumulators and computed indices."""
+    """Numbers for new loop variables and accumulators."""
 
-    def __init__(self, variables: int, accumulators: int, indices: int):
+    def __init__(self, variables: int, accumulators: int):
         self.variables = variables
         self.accumulators = accumulators
-        self.indices = indices
 
     @classmethod
     def of(cls, kernel: Kernel) -> Names:
         """Return numbers beyond those of a kernel."""
-        variables, accumulators, indices = 0, 0, 0
+        variables, accumulators = 0, 0
         for part in kernel.loops:
             variables = max(variables, part.var.number)
-            for v in all_values(part.body):
-                for atom in value_atoms(size_of(v)):
-                    if isinstance(atom, Dynamic):
-                        indices = max(indices, atom.number)
         for s in kernel.statements():
             if isinstance(s, Loop):
                 variables = max(variables, s.var.number)
             if isinstance(s, Start):
                 accumulators = max(accumulators, s.accumulator.number)
-        return cls(variables, accumulators, indices)
+        return cls(variables, accumulators)
 
     def variable(self, like: LoopVar) -> LoopVar:
         """Return a new variable of the name of another."""
@@ -82,11 +74,6 @@ class Names:
         self.accumulators += 1
         initial = neutral(instruction, dtype)
         return Accumulator(self.accumulators, dtype, instruction, initial)
-
-    def index(self, like: Dynamic, value: Value, extent: SizeLike) -> Dynamic:
-        """Return a computed index of the kind of another."""
-        self.indices += 1
-        return Dynamic(value, extent, like.count, like.code, self.indices)
 
 
 class Copy:
@@ -235,7 +222,7 @@ class Copy:
             return found
         if isinstance(atom, Dynamic):
             value = self.value(atom.value)
-            new = self.names.index(atom, value, self.size(atom.extent))
+            new = self.k.index_like(atom, value, self.size(atom.extent))
             found = sizes.of_atom(new)
         elif isinstance(atom, Function):
             a, b = self.size(atom.left), self.size(atom.right)

@@ -348,7 +348,7 @@ class Function:
         for step in self._executable.program.calls:
             kernel = getattr(step, "kernel", None)
             if kernel is None:
-                out.append(KernelInfo("product", step.label))
+                out.append(KernelInfo(step.kind, step.label))
             else:
                 out.append(KernelInfo(self._executable.name(kernel), kernel.label))
         return out

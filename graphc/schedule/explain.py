@@ -9,9 +9,9 @@ from typing import NamedTuple
 from graphc.graph.node import Node
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.fusion import Fusion, Reason
+from graphc.schedule.memory import Call
 from graphc.schedule.merge import MOST_ARRAYS
 from graphc.schedule.pipeline import PipelineCall, key_of
-from graphc.schedule.product import ProductCall
 from graphc.schedule.program import Program
 from graphc.types.tensor_type import shape_text
 
@@ -155,7 +155,7 @@ def explain_pair(program: Program, a: Node, b: Node) -> PairExplanation:
     return PairExplanation(False, both, _unrelated(program.fusion, a, b))
 
 
-def _calls(program: Program) -> Iterator[tuple[int, KernelCall | ProductCall]]:
+def _calls(program: Program) -> Iterator[tuple[int, Call]]:
     for number, step in enumerate(program.steps):
         members = (
             [m.call for m in step.members] if isinstance(step, PipelineCall) else [step]
@@ -164,14 +164,14 @@ def _calls(program: Program) -> Iterator[tuple[int, KernelCall | ProductCall]]:
             yield number, call
 
 
-def _part(number: int, step: int, call: KernelCall | ProductCall) -> KernelPart:
+def _part(number: int, step: int, call: Call) -> KernelPart:
     label = call.kernel.label if isinstance(call, KernelCall) else call.label
     stores = tuple(m.node for m in _written(call) if m.node is not None)
     return KernelPart(number, step, label, tuple(call.nodes), stores)
 
 
-def _written(call: KernelCall | ProductCall) -> list[Memory]:
-    if isinstance(call, ProductCall):
+def _written(call: Call) -> list[Memory]:
+    if not isinstance(call, KernelCall):
         return [call.memory[2]]
     pairs = zip(call.kernel.buffers, call.memory)
     return [m for b, m in pairs if b.written]

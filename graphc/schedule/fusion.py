@@ -26,11 +26,12 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.contract import MatMul as Contraction
 from graphc.ops.declare import Elementwise, Reduce
+from graphc.ops.factorize import Routine, TriangularSolve
 from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
 from graphc.schedule.merge import merged
 from graphc.schedule.pieces import cut
-from graphc.schedule.views import pieces
+from graphc.schedule.views import pieces, triangle_view
 from graphc.types import sizes
 from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
@@ -455,10 +456,15 @@ class Fusion:
 def opaque_operands(node: Node, info: dict[Node, Info]) -> list[Node]:
     """Return what must be in memory for an opaque op.
 
-    A product reads strided views in place; other kernels compute what is constant.
+    A product reads strided views in place, and so does a triangular solve its triangle;
+    routines read arrays; other kernels compute what is constant.
     """
     if isinstance(node.op, Contraction):
         return [view.source for piece in pieces(node, info) for view in piece]
+    if isinstance(node.op, TriangularSolve):
+        return [triangle_view(node, info).source, node.args[1]]
+    if isinstance(node.op, Routine):
+        return list(node.args)
     return [a for a in node.args if info[a].kind != "immediate"]
 
 

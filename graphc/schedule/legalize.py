@@ -5,7 +5,7 @@ with a vector is a reduction and fuses with what surrounds it, and so are small
 products, and those of integers or booleans; one of a few terms is written out. Tiles
 of products know one stride for all batch axes, so an operand that is stretched along
 some of them only is broadcast first. A sum of products is one product of concatenated
-operands.
+operands. Ops that are made of others (`ops.solve`) are written out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from graphc.ops.contract import MatMul, matrix_transpose
 from graphc.ops.move import broadcast_to, permute, reshape, transpose_
 from graphc.ops.reduce import any_, sum_
 from graphc.ops.slicing import concatenate, slice_axis
+from graphc.ops.solve import Composed
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
@@ -40,8 +41,12 @@ def legalize(graph: Graph, join: bool = True) -> Graph:
 
     Unless `join`, products are added up one by one.
     """
-    graph = graph.rewritten(_product)
+    graph = graph.rewritten(_composed).rewritten(_product)
     return _with_joined_products(graph) if join else graph
+
+
+def _composed(node: Node) -> Node | None:
+    return node.op.composed(node) if isinstance(node.op, Composed) else None
 
 
 def _product(node: Node) -> Node | None:

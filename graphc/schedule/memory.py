@@ -25,6 +25,7 @@ from graphc.graph.node import Node
 from graphc.kernels.ir import Kernel
 from graphc.ops.leaf import constant_
 from graphc.schedule.evaluate import KernelCall, Memory
+from graphc.schedule.factorize import RoutineCall
 from graphc.schedule.in_place import Reads
 from graphc.schedule.packing import Block, Level, pack, sample
 from graphc.schedule.pipeline import PipelineCall, key_of
@@ -33,8 +34,8 @@ from graphc.types import sizes
 from graphc.types.errors import AllocationError, made_at
 from graphc.types.sizes import Atom, Dim, SizeLike
 
-Call = KernelCall | ProductCall
-Step = KernelCall | ProductCall | PipelineCall
+Call = KernelCall | ProductCall | RoutineCall
+Step = Call | PipelineCall
 
 BINS_TRIED = 8
 """Outputs and donated inputs that are tried as places for an array, at the most."""
@@ -132,7 +133,8 @@ def writes(step: Call) -> list[bool]:
     """Tell for each array of a call whether it is written."""
     if isinstance(step, KernelCall):
         return [b.written for b in step.kernel.buffers]
-    return [i >= 2 for i in range(len(step.memory))]  # A, B, then C and its parts of B
+    # A, B, then C and room for parts of B; what a product reads besides is as these
+    return [i >= 2 for i in range(len(step.memory))]
 
 
 class _Bin:

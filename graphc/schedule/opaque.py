@@ -21,12 +21,14 @@ from graphc.kernels.ir import (
 from graphc.kernels.split import split_loops
 from graphc.ops.contract import MatMul
 from graphc.ops.declare import Index
+from graphc.ops.factorize import Routine
 from graphc.ops.index import Scatter
 from graphc.ops.leaf import uniform_value
 from graphc.ops.reduce import ArgReduce, max_, min_
 from graphc.ops.scan import Scan
 from graphc.schedule.access import row_major
 from graphc.schedule.evaluate import Evaluation, KernelCall
+from graphc.schedule.factorize import RoutineCall, lower_routine
 from graphc.schedule.fusion import Fusion
 from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
 from graphc.schedule.product import ProductCall, lower_product
@@ -40,7 +42,7 @@ Report = Callable[[Node], int]
 
 def lower_opaque(
     fusion: Fusion, node: Node, report: Report
-) -> list[KernelCall | ProductCall]:
+) -> list[KernelCall | ProductCall | RoutineCall]:
     """Return the steps of an opaque node.
 
     Raises
@@ -50,6 +52,8 @@ def lower_opaque(
     """
     if isinstance(node.op, MatMul):
         return [lower_product(fusion, node)]
+    if isinstance(node.op, Routine):
+        return [lower_routine(fusion, node)]
     for kind, lower in _KINDS:
         if isinstance(node.op, kind):
             return [lower(fusion, node, report)]

@@ -19,6 +19,7 @@ from math import isqrt
 
 from graphc.graph.node import Node
 from graphc.schedule.evaluate import KernelCall, Memory
+from graphc.schedule.factorize import RoutineCall
 from graphc.schedule.product import PACKED, ProductCall
 from graphc.schedule.row_access import RowAccess, ratio
 from graphc.types import sizes
@@ -30,7 +31,7 @@ FEWEST_ROWS = 16
 MOST_ROWS = 64
 """Rows of a block, at most."""
 
-Step = KernelCall | ProductCall
+Step = KernelCall | ProductCall | RoutineCall
 Key = object
 
 
@@ -168,11 +169,13 @@ def pipelined(
 def _reads(step: Step) -> list[Key]:
     if isinstance(step, ProductCall):
         return [key_of(m) for m in (*step.memory[:2], *step.memory[4:])]
+    if isinstance(step, RoutineCall):
+        return [key_of(m) for m in step.memory[:2]]
     return [key_of(m) for m in step.memory]
 
 
 def _writes(step: Step) -> list[Key]:
-    if isinstance(step, ProductCall):
+    if isinstance(step, (ProductCall, RoutineCall)):
         return [key_of(step.memory[2])]
     pairs = zip(step.kernel.buffers, step.memory)
     return [key_of(m) for b, m in pairs if b.written]
@@ -198,7 +201,7 @@ def _joined(
 
     It has to be the last of those the step depends on.
     """
-    if not makers:
+    if not makers or isinstance(step, RoutineCall):
         return None
     unit = makers[0]
     if isinstance(step, ProductCall):
@@ -234,6 +237,8 @@ def _joined(
 def _start(unit: _Unit, rows: SizeLike, fitted: Fitted, replaced: Replaced) -> None:
     """Take a step that is alone as the first of a pipeline over so many rows."""
     (member,) = unit.members
+    if isinstance(member.call, RoutineCall):
+        return
     if isinstance(member.call, KernelCall):
         pairs = fitted(member.call, rows)
         call = pairs[0][1]
@@ -255,6 +260,7 @@ def _add(unit: _Unit, member: Member) -> None:
     if isinstance(call, ProductCall):
         unit.made[key_of(call.memory[2])] = call.n
         return
+    assert isinstance(call, KernelCall)
     view = RowAccess(call, member.scale)
     for buffer, memory in zip(call.kernel.buffers, call.memory):
         if buffer.written and memory.node is not None:

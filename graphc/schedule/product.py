@@ -52,6 +52,7 @@ class ProductCall:
     k: SizeLike
     room: SizeLike
     nodes: list[Node]
+    kind = "product"
 
     @property
     def left(self) -> MatrixView:
@@ -79,7 +80,9 @@ def lower_product(fusion: Fusion, node: Node) -> ProductCall:
     parts = pieces(node, fusion.info)
     left, right = parts[0]
     m, n, k = *node.shape[-2:], node.args[0].shape[-1]
-    axes = _joined_axes(node.shape[:-2], left.batch, right.batch, m * n)
+    axes = joined_axes(
+        node.shape[:-2], left.batch, right.batch, contiguous_strides(node)
+    )
     if axes and axes[0][1] == left.rows * m and axes[0][2] == 0:
         # the rows of all matrices of the innermost axis are those of one
         m = axes.pop(0)[0] * m
@@ -96,20 +99,31 @@ def _source(view: MatrixView) -> Memory:
     return Memory(view.source, view.source.size, view.source.dtype)
 
 
-def _joined_axes(
-    shape: Shape, left: Sequence[SizeLike], right: Sequence[SizeLike], stride: SizeLike
+def contiguous_strides(x: Node) -> tuple[SizeLike, ...]:
+    """Return the elements from one matrix to the next along each batch axis."""
+    stride = x.shape[-2] * x.shape[-1]
+    out: list[SizeLike] = []
+    for size in reversed(x.shape[:-2]):
+        out.append(stride)
+        stride = stride * size
+    return tuple(reversed(out))
+
+
+def joined_axes(
+    shape: Shape,
+    left: Sequence[SizeLike],
+    right: Sequence[SizeLike],
+    result: Sequence[SizeLike],
 ) -> list[BatchAxis]:
-    """Return the axes of a batch; `stride` is that of C along the innermost."""
+    """Return the axes of a batch, the innermost first, joined where strides allow."""
     out: list[BatchAxis] = []
-    for size, a, b in reversed(list(zip(shape, left, right))):
-        if size == 1:
+    for axis in reversed(list(zip(shape, left, right, result))):
+        if axis[0] == 1:
             continue
         if out:
-            inner, da, db, dc = out[-1]
-            if a == da * inner and b == db * inner:
-                out[-1] = (inner * size, da, db, dc)
-                stride = stride * size
+            inner, *strides = out[-1]
+            if all(s == d * inner for s, d in zip(axis[1:], strides)):
+                out[-1] = (inner * axis[0], *strides)  # type: ignore[assignment]
                 continue
-        out.append((size, a, b, stride))
-        stride = stride * size
+        out.append(axis)
     return out

@@ -17,6 +17,7 @@ from graphc.schedule.legalize import legalize
 from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
 from graphc.schedule.memory import (
     LARGEST,
+    Call,
     MemoryPlan,
     Planner,
     Step,
@@ -25,7 +26,6 @@ from graphc.schedule.memory import (
 )
 from graphc.schedule.opaque import lower_opaque
 from graphc.schedule.pipeline import Pairs, pipelined
-from graphc.schedule.product import ProductCall
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
@@ -49,7 +49,7 @@ class Program:
     reports: list[Node] = field(default_factory=list)
 
     @property
-    def calls(self) -> Iterator[KernelCall | ProductCall]:
+    def calls(self) -> Iterator[Call]:
         """The kernels and products, those of pipelines too, in order."""
         return calls_of(self.steps)
 
@@ -90,7 +90,7 @@ def schedule(
             codes[node] = len(program.reports)
         return codes[node]
 
-    depth_steps: dict[int, list[KernelCall | ProductCall]] = {}
+    depth_steps: dict[int, list[Call]] = {}
     lowered: dict[int, tuple[Group, list[KernelCall]]] = {}
     lowerer = GroupLowerer(fusion, report)
     for group in fusion.groups:

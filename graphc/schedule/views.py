@@ -86,6 +86,13 @@ def _piece(a: Node, b: Node, ndim: int, info: dict[Node, Any]) -> Piece:
     )
 
 
+def triangle_view(solve: Node, info: dict[Node, Any]) -> MatrixView:
+    """Return how a triangular solve reads its triangle."""
+    triangle, ndim = solve.args[0], solve.ndim
+    index = (*AXIS_INDEX[: ndim - 1], AXIS_INDEX[ndim])
+    return _view(triangle, index, (ndim - 2, ndim), info)
+
+
 def _alike(views: Sequence[MatrixView]) -> list[MatrixView]:
     """Read arrays of one number as the others lie: all orders are alike in them."""
     model = next((v for v in views if uniform_value(v.source) is None), views[0])

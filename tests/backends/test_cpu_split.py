@@ -219,3 +219,16 @@ def test_many_parts_along_rows_are_cut_in_halves(count):
     got = f(*arrays)
     np.testing.assert_array_equal(got[0], 2.0 * np.stack(arrays))
     np.testing.assert_array_equal(got[1], np.stack(arrays))
+
+
+@pytest.mark.parametrize("shape", [(12, 2), (2, 6, 2), (6, 3)])
+def test_gathers_are_copied_with_their_indices(shape):
+    """A loop cut twice must not take one copy's index for another's."""
+    x, i = cg.vector("x", 6), cg.tensor("i", (6,), dtype="int64")
+    inner = (1, 6, 1)[3 - len(shape) :]
+    column = cg.reshape(x[i], inner)
+    f = cg.compile([x, i], pad(column, (0,) * len(shape), shape))
+    values, order = real(6), np.array([3, -1, 0, 5, 5, 2])
+    expected = np.zeros(shape)
+    expected[tuple(slice(0, s) for s in inner)] = values[order].reshape(inner)
+    np.testing.assert_array_equal(f(values, order), expected)

@@ -1,7 +1,7 @@
 """graphc as a peer of the side-by-side suite: one `compile` per workload.
 
 Inputs are declared with the workload's sizes, as PyTensor's adapter does; loops are
-unrolled. Workloads that need a factorization wait for that op.
+unrolled.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ xp = SimpleNamespace(
     softmax=lambda x: cg.nn.softmax(x, -1),
     diag=cg.diagonal,
     const=cg.constant,
+    cholesky=cg.linalg.cholesky,
+    solve_lower=lambda a, b: cg.linalg.solve_triangular(a, b, lower=True),
     pad_hw=lambda x: cg.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))),
 )
 F = functions(xp)
 
 
 def supports(w) -> bool:
-    return w.fn != "gp"
+    return True
 
 
 def _vjp(f, wrt, args, cotangent=None):

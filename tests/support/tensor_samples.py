@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import zlib
 from collections.abc import Callable, Sequence
@@ -14,12 +15,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 import graphc as cg
 import graphc.ops
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.ops import index, leaf, move, order, reduce, scan, slicing
+from graphc.ops import (
+    factorize,
+    index,
+    leaf,
+    move,
+    order,
+    reduce,
+    scan,
+    slicing,
+    solve,
+)
 from graphc.ops.contract import matmul_
 from graphc.ops.declare import REGISTRY, Elementwise, Op
 from graphc.types import sizes
@@ -587,3 +599,106 @@ for _label, _a, _b, _shapes in (
     ("integers", whole([[1, 2]]), whole([[3], [4]]), None),
 ):
     add_sample(matmul_, _label, matmul_, np.matmul, _a, _b, shapes=_shapes)
+
+# --------------------------------------------------------------------- factorize
+
+
+def _dominant(*shape: int, dtype: Any = np.float64) -> np.ndarray:
+    """Return matrices whose symmetric parts, also of squares, are positive definite."""
+    return real(*shape, dtype=dtype) * dtype(0.4) + 3 * np.eye(shape[-1], dtype=dtype)
+
+
+def _symmetric(x: Node) -> Node:
+    x = factorize.squared(x)
+    return (x + factorize.swapped(x)) * 0.5  # type: ignore[operator]
+
+
+def _mirrored(x: np.ndarray) -> np.ndarray:
+    return np.triu(x) + np.swapaxes(np.triu(x, 1), -1, -2)
+
+
+def _packed_lu(x: np.ndarray) -> np.ndarray:
+    """Return what SciPy gives as the rows that lu_factor has."""
+    if not x.size:
+        return np.zeros((*x.shape[:-2], x.shape[-1] + 3, x.shape[-1]))
+    n = x.shape[-1]
+    out = np.empty((*x.shape[:-2], n + 3, n), x.dtype)
+    for at in np.ndindex(*x.shape[:-2]):
+        p, lower, upper = scipy.linalg.lu(x[at])
+        order = np.argmax(p, 0)
+        _, swaps = scipy.linalg.lu_factor(x[at])
+        out[at][:n] = np.tril(lower, -1) + upper
+        out[at][n:] = order, np.argsort(order), 1 - 2 * (swaps != np.arange(n))
+    return out
+
+
+def _triangular(
+    t: np.ndarray, b: np.ndarray, lower: bool, transposed: bool, unit: bool
+) -> np.ndarray:
+    t = np.tril(t) if lower else np.triu(t)
+    if unit:
+        t = t - t * np.eye(t.shape[-1]) + np.eye(t.shape[-1])
+    return np.linalg.solve(np.swapaxes(t, -1, -2) if transposed else t, b)
+
+
+_MATRICES = (
+    ("one", _dominant(1, 1), None),
+    ("plain", _dominant(4, 4), None),
+    ("batch", _dominant(2, 3, 3), None),
+    ("symbolic", _dominant(3, 3), ("n", "n")),
+    ("taken as equal", _dominant(3, 3), ("n", "m")),
+    ("empty", real(0, 0), None),
+)
+
+for _label, _array, _shape in _MATRICES:
+    _shapes = None if _shape is None else [_shape]
+    add_sample(
+        factorize.cholesky_,
+        _label,
+        factorize.cholesky,
+        lambda x: np.swapaxes(np.linalg.cholesky(_mirrored(x)), -1, -2),
+        _array,
+        shapes=_shapes,
+    )
+    add_sample(
+        factorize.lu_factor_,
+        _label,
+        factorize.lu_factors,
+        _packed_lu,
+        np.flip(_array, -2),
+        shapes=_shapes,
+        smooth=False,  # it carries no derivative
+    )
+    add_sample(
+        solve.log_abs_det_,
+        _label,
+        solve.log_abs_det,
+        lambda x: np.linalg.slogdet(x)[1],
+        _array,
+        shapes=_shapes,
+    )
+    add_sample(solve.det_, _label, solve.det, np.linalg.det, _array, shapes=_shapes)
+    _b = real(*_array.shape[:-1], 2)
+    _shapes = None if _shape is None else [_shape, (_shape[0], "k")]
+    for _positive in (False, True):
+        add_sample(
+            solve.solve_,
+            f"{_label}{' positive' if _positive else ''}",
+            lambda a, b, p=_positive: solve.solve(_symmetric(a) if p else a, b, p),
+            lambda a, b, p=_positive: np.linalg.solve(
+                (a + np.swapaxes(a, -1, -2)) / 2 if p else a, b
+            ),
+            _array,
+            _b,
+            shapes=_shapes,
+        )
+    for _case in itertools.product((False, True), repeat=3):
+        add_sample(
+            factorize.solve_triangular_,
+            f"{_label} {''.join('01'[c] for c in _case)}",
+            lambda a, b, c=_case: factorize.solve_triangular(a, b, *c),
+            lambda a, b, c=_case: _triangular(a, b, *c),
+            _array,
+            _b,
+            shapes=_shapes,
+        )

@@ -13,10 +13,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from graphc.backends.cpu import gemm
+from graphc.backends.cpu import factorize, gemm
 from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
+from graphc.schedule.factorize import WORDS, RoutineCall
 from graphc.schedule.memory import Place
 from graphc.schedule.pipeline import PipelineCall, key_of
 from graphc.schedule.product import ProductCall
@@ -99,6 +100,7 @@ class DriverPrinter(SizePrinter):
         self.program = program
         self.frame = frame
         self.products: set[str] = set()
+        self.routines: set[str] = set()
         self.functions: dict[str, str] = {}
         self.kernels: set[str] = set()
         self.k.lines = self.frames[0].lines
@@ -111,6 +113,8 @@ class DriverPrinter(SizePrinter):
                 steps.append(self._kernel(step, kernels[id(step.kernel)]))
             elif isinstance(step, ProductCall):
                 steps.append(self._product(step))
+            elif isinstance(step, RoutineCall):
+                steps.append(self._routine(step))
             else:
                 steps.append(self._pipeline(step, kernels))
         self.words = max((len(s.arguments) for s in steps), default=0) + 1
@@ -144,6 +148,11 @@ class DriverPrinter(SizePrinter):
                     signature.format(letter)
                     for letter in sorted(self.products)
                     for signature in gemm.SIGNATURES
+                ),
+                *(
+                    line
+                    for letter in sorted(self.routines)
+                    for line in factorize.declarations(letter)
                 ),
                 *(text.replace("@NAME", f"@{n}") for text, n in self.functions.items()),
                 rest,
@@ -210,16 +219,35 @@ class DriverPrinter(SizePrinter):
 
     def _product(self, call: ProductCall) -> PrintedStep:
         arguments = self._product_arguments(call)
-        letter = gemm.letter(call.nodes[0].dtype)
+        return self._alone(f"product_{gemm.letter(call.nodes[0].dtype)}", arguments)
+
+    def _alone(self, name: str, arguments: Sequence[Operand]) -> PrintedStep:
+        """Return the step of a function that launches what it needs."""
         start = self._function(
-            "product",
+            "start",
             f"""
 define internal void @NAME{_STARTED} {{
-  call void @graphc_product_{letter}(i64 %threads, ptr %words)
+  call void @graphc_{name}(i64 %threads, ptr %words)
   ret void
 }}""",
         )
         return PrintedStep(start, None, self.nothing, self.nothing, arguments)
+
+    def _routine(self, call: RoutineCall) -> PrintedStep:
+        letter = gemm.letter(call.nodes[0].dtype)
+        self.routines.add(letter)
+        addresses = {
+            name: self._address(memory, place)
+            for name, memory, place in zip(
+                ("a", "b", "out", "packed"), call.memory, (*call.places, 0)
+            )
+        }
+        arguments = [
+            addresses[w] if w in addresses else self._plain(call.words[w])
+            for w in WORDS
+        ]
+        arguments += [self._plain(s) for axis in call.axes for s in axis]
+        return self._alone(f"{call.name}_{letter}", arguments)
 
     def _product_arguments(self, call: ProductCall) -> list[Operand]:
         self.products.add(gemm.letter(call.nodes[0].dtype))
@@ -233,7 +261,7 @@ define internal void @NAME{_STARTED} {{
             self._address(c),
             *map(self._plain, (call.m, call.n, call.k, *strides)),
             self._address(packed),
-            *map(self._plain, (call.room, len(call.axes), each)),
+            *map(self._plain, (call.room, len(call.axes), each, 0)),
             *(self._plain(s) for axis in call.axes for s in axis),
             *(
                 self._address(memory, view.offset)
@@ -282,6 +310,7 @@ define internal void @NAME{_STARTED} {{
                     f"(i64 {at}_l, i64 {at}_h, i64 %chunk, ptr {at}_w)",
                 ]
                 continue
+            assert isinstance(step, ProductCall)
             letter = gemm.letter(step.nodes[0].dtype)
             arguments += [self.nothing] * gemm.BLOCK_WORDS
             before += [

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphc.backends.cpu import gemm, jit, memory, program_cache
+from graphc.backends.cpu import factorize, gemm, jit, memory, program_cache
 from graphc.backends.cpu.cache import key_of, machine_code
 from graphc.backends.cpu.driver import DriverPrinter, Frame, KernelCode, Launch
 from graphc.backends.cpu.entry import native_entry
@@ -95,6 +95,8 @@ class Executable:
         self.driver = DriverPrinter(self.program, self.launches, self.frame)
         for letter in sorted(self.driver.products):
             gemm.prepare(letter)
+        for letter in sorted(self.driver.routines):
+            factorize.prepare(letter)
         self.address = _ensure_loaded(self.driver.name, self.driver.text, "once")
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.parts: EntryParts | None = None
@@ -202,7 +204,7 @@ class Executable:
                 if name not in out:
                     out[name] = kernel_text(step.kernel, name)
             else:
-                out[f"{step.label} {len(out)}"] = f"# product {step.label}"
+                out[f"{step.label} {len(out)}"] = f"# {step.kind} {step.label}"
         return "\n\n".join(out.values())
 
     def llvm(self) -> str:

@@ -38,11 +38,11 @@ from graphc.schedule.product import PACKED
 
 WORDS = (
     *("c", "m", "n", "k", "a_row", "a_column", "b_row", "b_column", "c_row"),
-    *("packed", "room", "axes", "piece"),
+    *("packed", "room", "axes", "piece", "subtract"),
 )
 """Argument words. The strides are in elements; `packed` is memory for `room` elements of
 packed B; `axes` counts the batch axes; `piece` are the steps of k of each piece, at least
-1."""
+1; unless `subtract` is 0, the product is subtracted from what c holds."""
 
 DEPTH = 256
 """Steps of k for which panels are packed, about: a panel of B stays in the L1 cache."""
@@ -129,7 +129,7 @@ def source(letter: str) -> str:
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
             "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
             *(
-                _masked(t, lanes)
+                declare_masked(t, lanes)
                 for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})
             ),
             "declare i64 @graphc_threads(i64)",
@@ -171,7 +171,7 @@ def _micro(t: Tile, width: int) -> str:
     f = FunctionWriter(
         f"micro{width}",
         "i64 %k, ptr noalias %a, ptr noalias %b, ptr noalias %c, i64 %c_row, "
-        "i64 %rows, i64 %columns, i1 %add",
+        "i64 %rows, i64 %columns, i1 %add, i1 %subtract",
         "internal",
         "noinline ",
     )
@@ -193,7 +193,7 @@ def _micro(t: Tile, width: int) -> str:
             for v in range(width)
         ]
         for r, row in enumerate(cells):
-            left = _splat(f, t, f.load(t.kind, f.element(t.kind, at_a, r)))
+            left = splat(f, t, f.load(t.kind, f.element(t.kind, at_a, r)))
             for v, cell in enumerate(row):
                 old = f.load(vector, cell)
                 new = f(
@@ -209,6 +209,9 @@ def _micro(t: Tile, width: int) -> str:
             step(f.add(k, u))
     with f.loop(even, "%k") as k:
         step(k)
+    with f.when("%subtract"):
+        for cell in (cell for row in cells for cell in row):
+            f.store(f"{vector} {f(f'fneg {vector}', f.load(vector, cell))}", cell)
     whole = f(
         "and i1",
         f.compare("eq", "%rows", t.rows),
@@ -225,7 +228,7 @@ def _micro(t: Tile, width: int) -> str:
                     f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
                 f.store(f"{vector} {f.load(vector, cell)}", place, t.itemsize)
     with f.unless(whole):
-        masks = [_mask(f, t, lanes, "%columns", v * lanes) for v in range(width)]
+        masks = [mask_of(f, t, lanes, "%columns", v * lanes) for v in range(width)]
         for r, row in enumerate(cells):
             with f.when(f.compare("sgt", "%rows", r)):
                 start = f.beside(t.kind, "%c", f.mul("%c_row", r))
@@ -233,13 +236,14 @@ def _micro(t: Tile, width: int) -> str:
                     place = f.beside(t.kind, start, v * lanes)
                     value = f.load(vector, cell)
                     with f.when("%add"):
-                        old = _masked_load(f, t, lanes, place, mask)
+                        old = masked_load(f, t, lanes, place, mask)
                         f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
-                    _masked_store(f, t, lanes, f.load(vector, cell), place, mask)
+                    masked_store(f, t, lanes, f.load(vector, cell), place, mask)
     return f.text()
 
 
-def _splat(f: FunctionWriter, t: Tile, value: str) -> str:
+def splat(f: FunctionWriter, t: Tile, value: str) -> str:
+    """Return a vector of one number."""
     vector = f"<{t.lanes} x {t.kind}>"
     one = f(f"insertelement {vector} undef, {t.kind} {value}, i32 0")
     mask = f"<{t.lanes} x i32> zeroinitializer"
@@ -249,7 +253,7 @@ def _splat(f: FunctionWriter, t: Tile, value: str) -> str:
 # ---------------------------------------------------------------- parts of vectors
 
 
-def _masked(t: Tile, lanes: int) -> str:
+def declare_masked(t: Tile, lanes: int) -> str:
     """Declare loads and stores of some lanes of a vector."""
     vector, mask = f"<{lanes} x {t.kind}>", f"<{lanes} x i1>"
     suffix = f"v{lanes}f{8 * t.itemsize}.p0"
@@ -259,7 +263,7 @@ def _masked(t: Tile, lanes: int) -> str:
     )
 
 
-def _mask(f: FunctionWriter, t: Tile, lanes: int, count: str, first: int) -> str:
+def mask_of(f: FunctionWriter, t: Tile, lanes: int, count: str, first: int) -> str:
     """Return which of the lanes `first`, `first` + 1, ... are among the first `count`."""
     kind = f"<{lanes} x i32>"
     number = f("trunc i64", f"{count} to i32")
@@ -269,7 +273,8 @@ def _mask(f: FunctionWriter, t: Tile, lanes: int, count: str, first: int) -> str
     return f(f"icmp slt {kind} <{places}>, {every}")
 
 
-def _masked_load(f: FunctionWriter, t: Tile, lanes: int, place: str, mask: str) -> str:
+def masked_load(f: FunctionWriter, t: Tile, lanes: int, place: str, mask: str) -> str:
+    """Return lanes of a vector in memory, zero where a mask is false."""
     vector = f"<{lanes} x {t.kind}>"
     return f(
         f"call {vector} @llvm.masked.load.v{lanes}f{8 * t.itemsize}.p0(ptr {place}, "
@@ -277,9 +282,10 @@ def _masked_load(f: FunctionWriter, t: Tile, lanes: int, place: str, mask: str) 
     )
 
 
-def _masked_store(
+def masked_store(
     f: FunctionWriter, t: Tile, lanes: int, value: str, place: str, mask: str
 ) -> None:
+    """Store the lanes of a vector where a mask is true."""
     f.do(
         f"call void @llvm.masked.store.v{lanes}f{8 * t.itemsize}.p0(<{lanes} x {t.kind}>"
         f" {value}, ptr {place}, i32 {t.itemsize}, <{lanes} x i1> {mask})"
@@ -307,13 +313,13 @@ def _pack(t: Tile, name: str, lanes: int) -> str:
     part = min(lanes, t.lanes)
     with f.when(f("and i1", f("xor i1", full, "true"), beside)):
         firsts = range(0, lanes, part)
-        masks = [_mask(f, t, part, "%count", first) for first in firsts]
+        masks = [mask_of(f, t, part, "%count", first) for first in firsts]
         with f.loop(0, "%k") as k:
             start = f.element(t.kind, "%x", f.mul(k, "%along"))
             to = f.element(t.kind, "%to", f.mul(k, lanes))
             for first, mask in zip(firsts, masks):
                 here = f.beside(t.kind, start, first)
-                values = _masked_load(f, t, part, here, mask)
+                values = masked_load(f, t, part, here, mask)
                 place = f.element(t.kind, to, first)
                 f.store(f"<{part} x {t.kind}> {values}", place, t.itemsize)
     deep = f("and i1", full, f.compare("eq", "%along", 1))
@@ -352,11 +358,11 @@ def _transpose(
     """Copy `side` lanes by as many steps, or fewer, transposed in registers."""
     one = f"<{side} x {t.kind}>"
     parts = []
-    mask = _mask(f, t, side, steps, 0) if steps else ""
+    mask = mask_of(f, t, side, steps, 0) if steps else ""
     for lane in range(first, first + side):
         start = f.element(t.kind, "%x", f.add(f.mul("%across", lane), k))
         if steps:
-            parts.append((one, _masked_load(f, t, side, start, mask)))
+            parts.append((one, masked_load(f, t, side, start, mask)))
         else:
             parts.append((one, f.load(one, start, t.itemsize)))
     length = side
@@ -575,11 +581,12 @@ def _tiles(t: Tile) -> str:
     base = f.mul(own, f.mul(w.depth, padded))
     to_a = f.add(to_a, f.mul(row, w.a_row))
     to_c = f.add(to_c, f.add(f.mul(row, w.c_row), w.j0))
+    subtract = f.compare("ne", w.subtract, 0)
     # at least one round: a product over no elements is zero
     with f.loop(0, f.max(w.depth, 1), w.step) as p:
         k = f.min(f.sub(w.depth, p), w.step)
         at = f.add(w.k0, p)
-        add = f.compare("sgt", at, 0)
+        add = f("or i1", f.compare("sgt", at, 0), subtract)
         with w.pieces(at, f.add(at, k), 0) as (a, skipped, steps, done):
             start = f.add(to_a, f.mul(skipped, w.a_column))
             filled = f.mul(done, t.rows)
@@ -607,7 +614,7 @@ def _tiles(t: Tile) -> str:
                         f.do(
                             f"call void @micro{v}(i64 {k}, ptr {left}, ptr {right}, "
                             f"ptr {out}, i64 {w.c_row}, i64 {count}, "
-                            f"i64 {columns}, i1 {add})"
+                            f"i64 {columns}, i1 {add}, i1 {subtract})"
                         )
     return f.text()
 
