@@ -74,11 +74,10 @@ def _property(op: str, types: Any) -> Any:
 
 
 @lru_cache(maxsize=None)
-def _condition(name: str) -> type:
+def _condition(sp: Any, name: str) -> type:
     """Return a sympy class for a condition that sympy does not have."""
-    from sympy.logic.boolalg import BooleanFunction
-
-    return type(name, (BooleanFunction,), {"__module__": __name__})
+    base = sp.logic.boolalg.BooleanFunction
+    return type(name, (base,), {"__module__": __name__})
 
 
 def _classify(name: str) -> Elementwise:
@@ -89,7 +88,7 @@ def _classify(name: str) -> Elementwise:
         scalar=name,
         signature=_property,
         partials=None,
-        sympy=lambda sp, x: _condition(name)(x),
+        sympy=lambda sp, x: _condition(sp, name)(x),
     )
 
 
@@ -111,6 +110,6 @@ signbit = Elementwise(
     scalar=_sign_bit,
     signature=_property,
     partials=None,
-    sympy=lambda sp, x: _condition("signbit")(x),
+    sympy=lambda sp, x: _condition(sp, "signbit")(x),
 )
 """Whether a number is negative; that of -0.0 and of a NaN may be set, too."""

@@ -158,11 +158,9 @@ def from_sympy(expr: Any, inputs: Mapping[Any, Any] | None = None) -> Any:
     return read_tree(expr, given)
 
 
-def read_tree(
-    tree: Any, given: Given, dtype: Any = None, derivative: bool = False
-) -> Any:
+def read_tree(tree: Any, given: Given) -> Any:
     """Return nested containers of sympy's expressions as expressions."""
-    reader = Reader(given, dtype, derivative)
+    reader = Reader(given)
     leaves, structure = flatten(_plain_containers(tree))
     before = set_inherited(current_origin())
     try:
@@ -731,9 +729,19 @@ def _under(reader: Reader, body: Any, index: Any, value: Value) -> Value:
 
 def _bound(reader: Reader, bound: Any, expr: Any) -> int:
     value = Reader(reader.given, reader.dtype).read(bound)
-    if isinstance(value, Node) or not math.isfinite(value) or value != int(value):
+    if isinstance(value, Node):
+        raise BoundsError(str(_no_bounds(expr)), bound.free_symbols)
+    if not math.isfinite(value) or value != int(value):
         raise _no_bounds(expr)
     return int(value)
+
+
+class BoundsError(InputError):
+    """A bound of a sum depends on symbols that expressions stand for."""
+
+    def __init__(self, message: str, symbols: Any):
+        super().__init__(message)
+        self.symbols = symbols
 
 
 def _no_bounds(expr: Any) -> InputError:
