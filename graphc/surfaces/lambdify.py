@@ -254,6 +254,10 @@ class Lambdified:
             result = native(*args)
             if result is not NotImplemented:
                 return self._finish(result)
+            if any(type(a) in _NUMBERS for a in args):
+                result = native(*[_as_float(a) for a in args])
+                if result is not NotImplemented:
+                    return self._finish(result)
         return self._call(args, named)
 
     def _call(self, args: Sequence[Any], named: Mapping[str, Any]) -> Any:
@@ -277,8 +281,12 @@ class Lambdified:
         if function is None:
             function = self._compiled[key] = self._compile(key, kinds, leaves)
         moving = [a for i, a in enumerate(arrays) if i not in self._static]
-        if self._flat and not self._static:
-            self._native, self._finish = function._native, _finisher(function._outputs)
+        # Of float32, a Python number must not be taken for a strong float64.
+        narrow = any(dtype == dtypes.float32 for dtype, _ in kinds)
+        plain = not narrow or all(shape for _, shape in kinds)
+        if self._flat and not self._static and plain:
+            self._finish = _finisher(function._outputs)
+            self._native = function._native
         return _scalars(function(*moving))
 
     def _positional(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
@@ -347,6 +355,17 @@ class Lambdified:
 
 
 _FLOAT64 = dtypes.float64
+_NUMBERS = (int, np.float64)
+"""Numbers that count as Python floats, which compiled code takes."""
+
+
+def _as_float(value: Any) -> Any:
+    if type(value) is np.float64 or (type(value) is int and -_EXACT < value < _EXACT):
+        return float(value)
+    return value
+
+
+_EXACT = 2**53
 
 
 def _renamed(error: Exception) -> str:

@@ -102,7 +102,7 @@ def diff(y: Any, *by: Any) -> Any:
         for node in ys:
             expr = part.written(node)[()]
             for x in chain:
-                expr = expr.diff(part.symbols[x][()])
+                expr = part.slope(expr, part.symbols[x][()])
             out.append(cast(part.read(expr, node), node.dtype))
     finally:
         set_inherited(before)
@@ -233,14 +233,24 @@ class SymbolicPart:
                 f"{self._what}: {cause} Use reverse mode{self._remedy}."
             ) from None
 
+    def slope(self, expr: Any, symbol: Any) -> Any:
+        """Return sympy's derivative, made shorter where that is cheap."""
+        try:
+            return shorter(self._sympy, expr.diff(symbol))
+        except RecursionError:
+            raise InputError(
+                f"{self._what}: the expression is too deep for sympy, which recurses. "
+                f"Use reverse mode{self._remedy}."
+            ) from None
+
     def read(self, expr: Any, like: Node) -> Node:
         """Return the expression of a derivative."""
-        return self._reader(like).expression(shorter(self._sympy, expr))
+        return self._reader(like).expression(expr)
 
     def read_all(self, exprs: Sequence[Any], like: Node) -> list[Node]:
         """Return the expressions of derivatives."""
         reader = self._reader(like)
-        return [reader.expression(shorter(self._sympy, e)) for e in exprs]
+        return [reader.expression(e) for e in exprs]
 
     def _reader(self, like: Node) -> Reader:
         return Reader(Given(self._given), like.dtype, derivative=True)
@@ -275,7 +285,7 @@ def symbolic_blocks(
 def _block(part: SymbolicPart, y: Node, x: Node) -> Node:
     exprs = list(part.written(y).flat)
     symbols = list(part.symbols[x].flat)
-    return _stacked(part, [e.diff(s) for e in exprs for s in symbols], y, x, y.shape)
+    return _stacked(part, [part.slope(e, s) for e in exprs for s in symbols], y, x, y.shape)
 
 
 def _stacked(
@@ -296,11 +306,11 @@ def symbolic_hessian(y: Node, xs: Sequence[Node]) -> list[list[Node]]:
     expr = part.written(y)[()]
     symbols = [s for x in xs for s in part.symbols[x].flat]
     place = {s: i for i, s in enumerate(symbols)}
-    first = [expr.diff(s) for s in symbols]
+    first = [part.slope(expr, s) for s in symbols]
     second: dict[tuple[int, int], Any] = {}
     for i, slope in enumerate(first):
         for j in range(i, len(symbols)):
-            second[i, j] = second[j, i] = slope.diff(symbols[j])
+            second[i, j] = second[j, i] = part.slope(slope, symbols[j])
     return [
         [
             _stacked(

@@ -608,7 +608,7 @@ def _mul(reader: Reader, expr: Any, values: list[Value]) -> Value:
 
 def _pow(reader: Reader, expr: Any, values: list[Value]) -> Value:
     base, exponent = map(reader.plain, values)
-    if expr.args[0].is_number and type(expr.args[0]).__name__ == "Exp1":
+    if type(expr.args[0]).__name__ == "Exp1":
         return reader.op(exp, exponent)
     return _power(reader, base, expr.args[1] if expr.args[1].is_Rational else exponent)
 

@@ -50,7 +50,8 @@ def to_sympy(expression: Any, symbols: Mapping[Node, Any] | None = None) -> Any:
     Raises
     ------
     InputError
-        If an op has no meaning in sympy, or `symbols` is unusable.
+        If an op has no meaning in sympy, `symbols` is unusable, or a chain of
+        operations is deeper than sympy's recursion goes (some hundreds).
     ShapeError
         If a size is symbolic.
 
@@ -114,7 +115,13 @@ class Writer:
     def write(self, node: Node) -> np.ndarray:
         """Return an object array of sympy expressions, of the shape of `node`."""
         for n in topological_order([node], self.values):
-            self.values[n] = self._written(n)
+            try:
+                self.values[n] = self._written(n)
+            except RecursionError:
+                raise InputError(
+                    f"to_sympy: {n.label()}{made_at(n.origin)} is the end of a chain "
+                    "that is too deep for sympy, which recurses."
+                ) from None
         return self.values[node]
 
     def _written(self, node: Node) -> np.ndarray:

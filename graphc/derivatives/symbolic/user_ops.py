@@ -127,7 +127,7 @@ def _define(name: str, formula: Any, symbols: Any) -> tuple[Graph, tuple[str, ..
     if value.dtype.kind == "f":
         part = SymbolicPart([value], inputs, what)
         expr = part.written(value)[()]
-        slopes = [expr.diff(part.symbols[x][()]) for x in inputs]
+        slopes = [part.slope(expr, part.symbols[x][()]) for x in inputs]
         partials = [cast(n, value.dtype) for n in part.read_all(slopes, value)]
     return Graph(inputs, [value, *partials]), domain
 
