@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -73,11 +73,18 @@ def _property(op: str, types: Any) -> Any:
     return tuple(types), dtypes.bool_
 
 
-@lru_cache(maxsize=None)
+@cache
 def _condition(sp: Any, name: str) -> type:
     """Return a sympy class for a condition that sympy does not have."""
     base = sp.logic.boolalg.BooleanFunction
-    return type(name, (base,), {"__module__": __name__})
+
+    @classmethod  # type: ignore[misc]
+    def of_number(cls: Any, x: Any) -> Any:
+        if not x.is_Number:
+            return None
+        return sp.true if getattr(np, name)(float(x)) else sp.false
+
+    return type(name, (base,), {"__module__": __name__, "eval": of_number})
 
 
 def _classify(name: str) -> Elementwise:

@@ -136,7 +136,7 @@ class Argument(NamedTuple):
         for part, inner in zip(self.parts, self._parted(value)):
             part.leaves(inner, out)
 
-    def _parted(self, value: Any) -> Sequence[Any]:
+    def _parted(self, value: Any) -> Iterable[Any]:
         count = len(self.parts)
         if self.shape is not None:
             array = np.asarray(value)
@@ -167,12 +167,19 @@ def _argument(arg: Any) -> Argument:
             f"lambdify: the argument {arg!r} is a text; texts are never parsed. Use "
             f"sympy.Symbol({arg!r})."
         )
-    kinds = (sp.Symbol, sp.MatrixSymbol, sp.IndexedBase, sp.Indexed, sp.Derivative)
-    kinds += (sp.core.function.AppliedUndef, sp.matrices.expressions.matexpr.MatrixElement)
+    kinds: tuple[type, ...] = (
+        *(sp.Symbol, sp.MatrixSymbol, sp.IndexedBase, sp.Indexed, sp.Derivative),
+        sp.core.function.AppliedUndef,
+        sp.matrices.expressions.matexpr.MatrixElement,
+    )
     if isinstance(arg, kinds):
         return Argument(arg)
     if isinstance(arg, (sp.MatrixBase, sp.NDimArray)):
-        entries = list(arg.flat()) if isinstance(arg, sp.MatrixBase) else list(sp.flatten(arg))
+        entries = (
+            list(arg.flat())
+            if isinstance(arg, sp.MatrixBase)
+            else list(sp.flatten(arg))
+        )
         return Argument(None, tuple(map(_argument, entries)), tuple(arg.shape))
     if isinstance(arg, (list, tuple, sp.Tuple)):
         return Argument(None, tuple(map(_argument, arg)))
@@ -207,7 +214,7 @@ class Lambdified:
         single = isinstance(args, (str, sp.Basic)) and not isinstance(args, sp.Tuple)
         single = single and not isinstance(args, (sp.MatrixBase, sp.NDimArray))
         self._made_from = (args, expr, functions, backend, threads)
-        self._options = {"backend": backend, "threads": threads}
+        self._options: dict[str, Any] = {"backend": backend, "threads": threads}
         self._arguments = [_argument(a) for a in ([args] if single else args)]
         self._symbols = [s for a in self._arguments for s in a.symbols()]
         self._names = [getattr(a.symbol, "name", None) for a in self._arguments]
@@ -292,7 +299,7 @@ class Lambdified:
     def _positional(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         out = list(args)
         for name in self._names[len(args) :]:
-            if name not in named:
+            if name is None or name not in named:
                 raise TypeError(f"lambdified function: the argument {name} is missing")
             out.append(named[name])
         unknown = [n for n in named if n not in self._names[len(args) :]]

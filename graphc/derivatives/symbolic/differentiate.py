@@ -8,7 +8,6 @@ expression itself, are the same nodes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -95,7 +94,7 @@ def diff(y: Any, *by: Any) -> Any:
                 "(reverse mode) or jacobian."
             )
     xs = list(dict.fromkeys(chain))
-    part = SymbolicPart(ys, xs, "diff")
+    part = SymbolicPart(ys, xs, "diff", "Use reverse mode, grad(y, x)")
     before = set_inherited(current_origin())
     try:
         out = []
@@ -142,8 +141,8 @@ class SymbolicPart:
     Parameters
     ----------
     ys, xs : sequence of Node
-    what : str
-        The caller, for messages.
+    what, remedy : str
+        The caller, and what to do instead, for messages.
 
     Attributes
     ----------
@@ -159,8 +158,16 @@ class SymbolicPart:
         If a size is symbolic.
     """
 
-    def __init__(self, ys: Sequence[Node], xs: Sequence[Node], what: str):
+    def __init__(
+        self,
+        ys: Sequence[Node],
+        xs: Sequence[Node],
+        what: str,
+        remedy: str = 'Use reverse mode, mode="reverse"',
+    ):
         import sympy
+
+        self._remedy = remedy
 
         self._sympy = sympy
         self._what = what
@@ -185,26 +192,22 @@ class SymbolicPart:
         self, order: Sequence[Node], edges: Any, ys: Sequence[Node], xs: Sequence[Node]
     ) -> None:
         limit = options().symbolic_limit
-        count = 0
+        count: Any = 0
         for node in order:
             if node in edges or any(node is z for z in (*ys, *xs)):
                 if not all(isinstance(s, int) for s in node.shape):
                     raise ShapeError(
                         f"{self._what}: {node.label()}{made_at(node.origin)} has a "
                         "symbolic size; sympy needs every element. Declare the size "
-                        f"as an integer, or use reverse mode{self._remedy}."
+                        f"as an integer. {self._remedy}."
                     )
-                count += math.prod(node.shape) if node.args else 0  # type: ignore[arg-type]
+                count += node.size if node.args else 0
         if count > limit:
             raise InputError(
                 f"{self._what}: the expression has {count} scalar operations, more "
-                f"than sympy is asked to differentiate ({limit}). Use reverse mode"
-                f"{self._remedy}, or raise the limit: config(symbolic_limit={count})."
+                f"than sympy is asked to differentiate ({limit}). {self._remedy}, "
+                f"or raise the limit: config(symbolic_limit={count})."
             )
-
-    @property
-    def _remedy(self) -> str:
-        return ", grad(y, x)" if self._what == "diff" else ', mode="reverse"'
 
     def _named(self, node: Node) -> Any:
         """Return a symbol for each element of a node."""
@@ -213,8 +216,8 @@ class SymbolicPart:
         if not all(isinstance(s, int) for s in node.shape):
             raise ShapeError(
                 f"{self._what}: {node.label()}{made_at(node.origin)} has a symbolic "
-                "size; sympy needs every element. Declare the size as an integer, or "
-                f"use reverse mode{self._remedy}."
+                "size; sympy needs every element. Declare the size as an integer. "
+                f"{self._remedy}."
             )
         out = np.empty(node.shape, object)
         for index in np.ndindex(out.shape):
@@ -229,9 +232,7 @@ class SymbolicPart:
             return self._writer.write(node)
         except InputError as error:
             cause = str(error).removeprefix("to_sympy: ").split(" Leave it out")[0]
-            raise InputError(
-                f"{self._what}: {cause} Use reverse mode{self._remedy}."
-            ) from None
+            raise InputError(f"{self._what}: {cause} {self._remedy}.") from None
 
     def slope(self, expr: Any, symbol: Any) -> Any:
         """Return sympy's derivative, made shorter where that is cheap."""
@@ -240,7 +241,7 @@ class SymbolicPart:
         except RecursionError:
             raise InputError(
                 f"{self._what}: the expression is too deep for sympy, which recurses. "
-                f"Use reverse mode{self._remedy}."
+                f"{self._remedy}."
             ) from None
 
     def read(self, expr: Any, like: Node) -> Node:
@@ -285,7 +286,9 @@ def symbolic_blocks(
 def _block(part: SymbolicPart, y: Node, x: Node) -> Node:
     exprs = list(part.written(y).flat)
     symbols = list(part.symbols[x].flat)
-    return _stacked(part, [part.slope(e, s) for e in exprs for s in symbols], y, x, y.shape)
+    return _stacked(
+        part, [part.slope(e, s) for e in exprs for s in symbols], y, x, y.shape
+    )
 
 
 def _stacked(

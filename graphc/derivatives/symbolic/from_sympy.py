@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -240,7 +240,8 @@ class Reader:
         return self.plain(memo[id(root)])
 
     def _visit(self, expr: Any, waiting: list) -> None:
-        rule = rule_for(type(expr))
+        kind: Any = type(expr)
+        rule = rule_for(kind)
         self._kept.append(expr)
         needs = rule.needs(self, expr) if rule.needs else ()
         if needs:
@@ -385,7 +386,7 @@ def _args(reader: Reader, expr: Any) -> Sequence[Any]:
     return expr.args
 
 
-@lru_cache(maxsize=None)
+@cache
 def rule_for(kind: type) -> Rule:
     """Return the rule of a sympy class: its own, or that of the nearest base."""
     if kind in (bool, int, float):
@@ -499,7 +500,9 @@ def _as_index(value: Value, expr: Any) -> Any:
         return value if value.dtype.kind in "iu" else cast(value, np.int64)
     if float(value).is_integer():
         return int(value)
-    raise InputError(f"from_sympy: the index {value!r} of {_short(expr)} is no integer.")
+    raise InputError(
+        f"from_sympy: the index {value!r} of {_short(expr)} is no integer."
+    )
 
 
 def _indices(reader: Reader, expr: Any) -> Sequence[Any]:
@@ -529,7 +532,9 @@ def _elements(reader: Reader, expr: Any) -> Sequence[Any]:
 
 def _flat_array(expr: Any) -> Sequence[Any]:
     count = math.prod(expr.shape)
-    return [expr[expr._get_tuple_index(i)] if expr.shape else expr[()] for i in range(count)]
+    return [
+        expr[expr._get_tuple_index(i)] if expr.shape else expr[()] for i in range(count)
+    ]
 
 
 # ------------------------------------------------------------------- arithmetic

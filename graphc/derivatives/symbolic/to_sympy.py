@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -73,9 +73,7 @@ def to_sympy(expression: Any, symbols: Mapping[Node, Any] | None = None) -> Any:
     nodes, structure = flatten_expressions(expression, "expression", as_node)
     for key in symbols or {}:
         if not isinstance(key, Node):
-            raise InputError(
-                f"to_sympy: the key {key!r} of symbols is no expression."
-            )
+            raise InputError(f"to_sympy: the key {key!r} of symbols is no expression.")
     writer = Writer(symbols or {})
     return structure.unflatten([_bare(sympy, writer.write(n)) for n in nodes])
 
@@ -264,7 +262,7 @@ def _no_meaning(node: Node) -> InputError:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _repeated(instruction: str) -> tuple[Elementwise | None, Any]:
     """Return the op that a reduction repeats, and the sympy class it stands for."""
     for kind, op in ops_by_class().items():
@@ -276,7 +274,7 @@ def _repeated(instruction: str) -> tuple[Elementwise | None, Any]:
 # ------------------------------------------------------- ops with own derivatives
 
 
-@lru_cache(maxsize=None)
+@cache
 def own_function(op: Elementwise) -> Any:
     """Return a sympy function class of an op that differentiates by the op's partials.
 

@@ -103,6 +103,12 @@ def _define(name: str, formula: Any, symbols: Any) -> tuple[Graph, tuple[str, ..
     if not free:
         raise InputError(f"{what}: {formula} has no symbols, so the op no arguments.")
     given = free if symbols is None else list(symbols)
+    for s in given:
+        if not isinstance(s, sp.Symbol):
+            raise InputError(
+                f"{what}: {s} of type {type(s).__name__} is no symbol; an op's "
+                "arguments are numbers."
+            )
     missing = [str(s) for s in free if s not in given]
     if missing or len(set(given)) != len(given):
         raise InputError(
@@ -120,12 +126,14 @@ def _define(name: str, formula: Any, symbols: Any) -> tuple[Graph, tuple[str, ..
         raise InputError(f"{what}: {str(error).removeprefix('from_sympy: ')}") from None
     if value.dtype.kind != "b":
         value = cast(value, dtypes.float64)
-    if any(not isinstance(n.op, Elementwise) and n.args for n in topological_order([value])):
+    if any(
+        not isinstance(n.op, Elementwise) and n.args for n in topological_order([value])
+    ):
         raise InputError(f"{what}: {formula} is more than a formula of elements.")
     domain = _domain(sp, what, formula, Graph(inputs, [value]), real)
     partials: list[Node] = []
     if value.dtype.kind == "f":
-        part = SymbolicPart([value], inputs, what)
+        part = SymbolicPart([value], inputs, what, "Write it as a function of ops")
         expr = part.written(value)[()]
         slopes = [part.slope(expr, part.symbols[x][()]) for x in inputs]
         partials = [cast(n, value.dtype) for n in part.read_all(slopes, value)]
@@ -168,7 +176,11 @@ def _poles(outputs: Sequence[Node]) -> list[tuple[Node, str]]:
     out: dict[tuple[Node, str], None] = {}
     for node in topological_order(outputs):
         op = node.op
-        if isinstance(op, Elementwise) and op.poles and op is not absolute_zero_multiply:
+        if (
+            isinstance(op, Elementwise)
+            and op.poles
+            and op is not absolute_zero_multiply
+        ):
             for safe, condition in op.poles(*node.params, *node.args):
                 number = uniform_value(safe)
                 fine = number is not None and (number > 0 or condition == "nonzero")
@@ -223,7 +235,10 @@ class UserOp(Elementwise):
         """Return the graph of the value for scalars of a float dtype."""
         graph = self._typed.get(dtype)
         if graph is None:
-            inputs = [new_input(n.name or "x", TensorType((), dtype)) for n in self.graph.inputs]
+            inputs = [
+                new_input(n.name or "x", TensorType((), dtype))
+                for n in self.graph.inputs
+            ]
             given = dict(zip(self.graph.inputs, inputs))
             graph = Graph(inputs, replayed(self.graph.outputs[:1], given, dtype))
             graph = self._typed.setdefault(dtype, graph)

@@ -138,8 +138,9 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "hypot": f.hypot,
     "fma": lambda x, y, z: x * y + z,
     "logaddexp": f.logaddexp,
-    "logaddexp2": lambda x, y: f.logaddexp(x * math.log(2), y * math.log(2))
-    / math.log(2),
+    "logaddexp2": lambda x, y: (
+        f.logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)
+    ),
     "minimum": f.minimum,
     "maximum": f.maximum,
     "isnan": f.isnan,

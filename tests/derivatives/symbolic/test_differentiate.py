@@ -138,17 +138,23 @@ def test_the_limit_names_reverse_mode():
         y = cg.sin(y)
     with cg.config(symbolic_limit=20):
         cg.diff(y, x)
-    with cg.config(symbolic_limit=19), pytest.raises(
-        cg.InputError, match=r"20 scalar operations.*\(19\). Use reverse mode, grad"
+    with (
+        cg.config(symbolic_limit=19),
+        pytest.raises(
+            cg.InputError, match=r"20 scalar operations.*\(19\). Use reverse mode, grad"
+        ),
     ):
         cg.diff(y, x)
-    with cg.config(symbolic_limit=29), pytest.raises(
-        cg.InputError, match='jacobian: .* Use reverse mode, mode="reverse"'
+    with (
+        cg.config(symbolic_limit=29),
+        pytest.raises(
+            cg.InputError, match=r'jacobian: .* Use reverse mode, mode="reverse"'
+        ),
     ):
         cg.jacobian(cg.sin(v), v, mode="symbolic")
-    with pytest.raises(cg.ShapeError, match='symbolic size.*mode="reverse"'):
+    with pytest.raises(cg.ShapeError, match=r'symbolic size.*mode="reverse"'):
         cg.hessian(cg.sin(w := cg.vector("w", "n")).sum(), w, mode="symbolic")
-    with pytest.raises(cg.InputError, match="jacobian: .* cannot be .* reverse mode"):
+    with pytest.raises(cg.InputError, match=r"jacobian: .* cannot be .* reverse mode"):
         cg.jacobian(v[cg.argmax(v)], v, "symbolic")
 
 
@@ -157,7 +163,7 @@ def test_a_deep_chain_is_refused():
     for _ in range(2000):
         y = cg.sin(y)
     with cg.config(symbolic_limit=3000):
-        with pytest.raises(cg.InputError, match="too deep.* reverse mode"):
+        with pytest.raises(cg.InputError, match=r"too deep.* reverse mode"):
             cg.diff(y, x)
 
 

@@ -19,7 +19,9 @@ EXAMPLES = list(examples())
 
 @pytest.mark.parametrize("e", EXAMPLES, ids=lambda e: e.label)
 def test_every_op_comes_back_with_its_value(e, evaluate):
-    inputs = [new_input(f"x{i}", TensorType((), n.dtype)) for i, n in enumerate(e.inputs)]
+    inputs = [
+        new_input(f"x{i}", TensorType((), n.dtype)) for i, n in enumerate(e.inputs)
+    ]
     node = e.node.op(*inputs, params=e.node.params)
     written = cg.to_sympy(node)
     symbols = {cg.to_sympy(n): n for n in inputs}
@@ -88,7 +90,7 @@ def test_functions_of_sympy_have_its_values(expr, point, evaluate):
     node = cg.from_sympy(expr, {X: x, Y: y, sp.Symbol("i"): i})
     value = evaluate(node, {x: point[0], y: point[1], i: 2.0})
     at = {X: sp.Float(point[0], 30), Y: sp.Float(point[1], 30), sp.Symbol("i"): 2}
-    exact = expr.subs(at)
+    exact = expr.rewrite(sp.erf).subs(at) if expr.has(sp.erf2) else expr.subs(at)
     expected = bool(exact) if value.dtype == bool else float(exact.evalf(20))
     np.testing.assert_allclose(value, expected, rtol=1e-11)
 
@@ -103,7 +105,14 @@ def test_every_formula_is_of_a_function_that_sympy_has():
 
 
 def test_numbers(evaluate):
-    numbers = [sp.oo, -sp.oo, sp.Integer(10) ** 30, sp.Integer(3), sp.Float("0.1"), True]
+    numbers = [
+        sp.oo,
+        -sp.oo,
+        sp.Integer(10) ** 30,
+        sp.Integer(3),
+        sp.Float("0.1"),
+        True,
+    ]
     values = evaluate(cg.from_sympy(numbers), {})
     assert values[:2] == [np.inf, -np.inf]
     assert values[2:] == [1e30, 3, 0.1, True]
@@ -134,7 +143,7 @@ def test_deep_expressions_do_not_recurse(evaluate):
         node = cg.sin(node)
         s = sp.sin(s, evaluate=False)
     assert cg.from_sympy(s, {sp.Symbol("x"): x}) is node
-    with pytest.raises(cg.InputError, match="too deep for sympy"):
+    with pytest.raises(cg.InputError, match=r"too deep for sympy"):
         cg.to_sympy(node)
 
 
@@ -207,9 +216,9 @@ def test_symbols_are_found_by_name():
     x = cg.scalar("x")
     assert cg.from_sympy(sp.sin(X), {sp.Symbol("x"): x}) is cg.sin(x)
     twice = {sp.Symbol("x", positive=True): x, sp.Symbol("x", integer=True): x}
-    with pytest.raises(cg.InputError, match="nothing is given for the symbol x"):
+    with pytest.raises(cg.InputError, match=r"nothing is given for the symbol x"):
         cg.from_sympy(X, twice)
-    with pytest.raises(cg.InputError, match="nothing is given"):
+    with pytest.raises(cg.InputError, match=r"nothing is given"):
         cg.from_sympy(sp.Dummy("x"), {X: x})
 
 
@@ -264,9 +273,9 @@ def test_mistakes_have_one_clear_error(call, message):
 
 
 def test_a_symbolic_size_is_refused():
-    with pytest.raises(cg.ShapeError, match="x: float64\\(n,\\).* symbolic size"):
+    with pytest.raises(cg.ShapeError, match=r"x: float64\(n,\).* symbolic size"):
         cg.to_sympy(cg.vector("x", "n") * 2)
-    with pytest.raises(cg.ShapeError, match="entries of .* do not broadcast"):
+    with pytest.raises(cg.ShapeError, match=r"entries of .* do not broadcast"):
         cg.from_sympy(sp.Matrix([X, Y]), {X: cg.vector("x", 2), Y: cg.vector("y", 3)})
 
 
