@@ -249,11 +249,13 @@ def jacobian(
     y : expression, nested containers of them, or callable
     x : expression or nested list, tuple, dict of them
         For a function: the same as `argnums`.
-    mode : {"auto", "forward", "reverse"}
+    mode : {"auto", "forward", "reverse", "symbolic"}
         "forward" maps the Jacobian-vector product over the identity basis of `x`,
         "reverse" the vector-Jacobian product over that of `y`: one batched sweep
         each. "auto" takes reverse if `y` has no more elements than `x`; a
-        symbolic dimension counts as 64 where the comparison depends on it.
+        symbolic dimension counts as 64 where the comparison depends on it. "symbolic"
+        has sympy differentiate, element by element: for small expressions of sizes
+        that are integers (the option `symbolic_limit`).
     argnums, disconnected
         As in `grad`.
 
@@ -267,6 +269,9 @@ def jacobian(
     ------
     ConfigError
         For a mode that is not available.
+    InputError, ShapeError
+        In symbolic mode: past its limit, for ops sympy has no word for, and for
+        symbolic sizes.
     DTypeError, InputError, DisconnectedInputError, NotDifferentiableError
         As in `grad`.
     """
@@ -291,8 +296,9 @@ def hessian(
         A scalar of shape (), or a function that gives one.
     x : expression or nested list, tuple, dict of them
         For a function: the same as `argnums`.
-    mode : {"auto", "forward", "reverse"}
-        How the gradient is differentiated; "auto" is forward over reverse.
+    mode : {"auto", "forward", "reverse", "symbolic"}
+        How the gradient is differentiated; "auto" is forward over reverse. "symbolic"
+        is as in `jacobian`.
     argnums, disconnected
         As in `grad`. `y` must depend on `x`; where only its gradient does not,
         the Hessian is zero.

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphc.derivatives.symbolic.from_sympy import BoundsError, Given, read_tree
+from graphc.derivatives.symbolic.from_sympy import read_tree
+from graphc.derivatives.symbolic.reader import Given
+from graphc.derivatives.symbolic.rules import BoundsError
 from graphc.expressions.containers import Structure, flatten
 from graphc.expressions.inputs import dim
 from graphc.graph.node import Node
@@ -184,8 +186,8 @@ def _argument(arg: Any) -> Argument:
     if isinstance(arg, (list, tuple, sp.Tuple)):
         return Argument(None, tuple(map(_argument, arg)))
     raise InputError(
-        f"lambdify: the argument {arg} of type {type(arg).__name__} is no symbol and no "
-        "list of symbols."
+        f"lambdify: the argument {arg} of type {type(arg).__name__} is neither a "
+        "symbol nor a list of symbols."
     )
 
 

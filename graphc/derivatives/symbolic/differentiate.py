@@ -16,7 +16,7 @@ import numpy as np
 from graphc.derivatives.activity import Activity
 from graphc.derivatives.arguments import ones, read_result, read_wrt
 from graphc.derivatives.reverse import pull_back
-from graphc.derivatives.symbolic.from_sympy import Given, Reader
+from graphc.derivatives.symbolic.reader import Given, Reader
 from graphc.derivatives.symbolic.to_sympy import Writer
 from graphc.derivatives.transforms import is_function, transform
 from graphc.expressions.indexing import getitem

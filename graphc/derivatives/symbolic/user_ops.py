@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.derivatives.symbolic.differentiate import SymbolicPart
-from graphc.derivatives.symbolic.from_sympy import Given, Reader
+from graphc.derivatives.symbolic.reader import Given, Reader
 from graphc.derivatives.symbolic.to_sympy import Writer
 from graphc.expressions.elementwise import call_op
 from graphc.graph.graph import Graph, topological_order

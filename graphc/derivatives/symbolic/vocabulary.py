@@ -156,3 +156,10 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 
 DISTRIBUTIONS = ("DiracDelta",)
 """Zero almost everywhere; in a derivative, which is taken between the jumps, zero."""
+
+
+def is_step(op: Elementwise, x: Node, out: Node) -> bool:
+    """Tell whether the derivative of an op of one argument is zero everywhere."""
+    rule = op.partials[0] if op.partials else None
+    slope = None if rule is None else rule(x, out)
+    return slope is not None and not isinstance(slope, (Node, tuple)) and slope == 0
