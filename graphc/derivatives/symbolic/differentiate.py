@@ -130,7 +130,10 @@ def _orders(by: Sequence[Any]) -> list[Node]:
         counted = True
         chain += [chain.pop()] * entry
     if not flat:
-        raise InputError("diff: by what? Write diff(y, x).")
+        raise InputError(
+            "diff: by what? Write diff(y, x). Differences of neighbours are "
+            "numpy.diff(y)."
+        )
     read_wrt(chain)
     return chain
 
