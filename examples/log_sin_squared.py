@@ -21,7 +21,7 @@ formula = cg.to_sympy(cg.diff(y, x))
 run = cg.compile([x], [components, cg.grad(y, x)])
 table, dy = run(0.7)
 product = 1.0
-for name, (value, derivative) in components.items():
+for name, (_, derivative) in components.items():
     print(f"{name:>12}: {cg.to_sympy(derivative)}")
 print(f"dy/dx = {formula}, by sympy\n")
 print(f"{'component':>12} {'value':>9} {'derivative':>11}")

@@ -232,7 +232,10 @@ class Lambdified:
         self._static: set[int] = set()  # arguments that bounds of sums depend on
         self._compiled: dict[tuple, Function] = {}
         self._read: tuple[Any, Any] | None = None
-        self._native: Any = None
+        # The compiled entry for the last kinds of arguments; it declines all others.
+        self._native: Callable[..., Any] = _decline
+        self._fast = False
+        self._scalar = False  # one result without dimensions
         self._finish: Callable[[Any], Any] = _first
         self.__name__ = self.__qualname__ = "lambdified"
         if not any(self._whole):
@@ -258,13 +261,12 @@ class Lambdified:
         return list(self._compiled.values())
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        native = self._native
-        if native is not None and not named:
-            result = native(*args)
+        if not named:
+            result = self._native(*args)
             if result is not NotImplemented:
-                return self._finish(result)
-            if any(type(a) in _NUMBERS for a in args):
-                result = native(*[_as_float(a) for a in args])
+                return result[()] if self._scalar else self._finish(result)
+            if self._fast and any(type(a) in _NUMBERS for a in args):
+                result = self._native(*[_as_float(a) for a in args])
                 if result is not NotImplemented:
                     return self._finish(result)
         return self._call(args, named)
@@ -295,7 +297,11 @@ class Lambdified:
         plain = not narrow or all(shape for _, shape in kinds)
         if self._flat and not self._static and plain:
             self._finish = _finisher(function._outputs)
-            self._native = function._native
+            self._fast = function._native is not None
+            self._scalar = False  # before the entry changes: other threads may call
+            self._native = function._native or _decline
+            bare = function._outputs.kind is None
+            self._scalar = bare and not function.original.outputs[0].ndim
         return _scalars(function(*moving))
 
     def _positional(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
@@ -375,6 +381,10 @@ def _as_float(value: Any) -> Any:
 
 
 _EXACT = 2**53
+
+
+def _decline(*args: Any) -> Any:
+    return NotImplemented
 
 
 def _renamed(error: Exception) -> str:

@@ -204,6 +204,8 @@ class UserOp(Elementwise):
     domain : tuple of str
     """
 
+    built_in = False
+
     def __init__(self, name: str, graph: Graph, domain: tuple[str, ...]):
         value, *slopes = graph.outputs
         self.graph = graph

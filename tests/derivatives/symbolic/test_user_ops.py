@@ -134,6 +134,19 @@ def test_kernels_vectorize_like_the_ops_written_out():
     assert one.kernels[0].name == other.kernels[0].name
 
 
+def test_another_meaning_under_an_old_name_is_compiled_anew(tmp_path):
+    from graphc.runtime.compile import compile as build
+
+    x = cg.scalar("x")
+    values = []
+    with cg.config(cache_dir=str(tmp_path)):
+        for formula in (X + 1, X + 2):
+            op = cg.elementwise("user_changing", formula)
+            values.append(build([x], op(x) * 3)(1.0))
+            del REGISTRY["user_changing"]
+    assert values == [6, 9]
+
+
 def test_the_domain_is_reported():
     assert cg.elementwise("user_a", X / (1 + sp.Abs(X))).domain == ()
     log = cg.elementwise("user_b", Y * sp.log(X - 1))
