@@ -54,5 +54,9 @@ for name, got, expected in zip(
     print(f"d/d{name} = {got: .15f}   closed form {expected: .15f}")
     assert abs(got - expected) <= 1e-13 * abs(expected)
 
+symbolic = cg.compile([x, y, b, w], [cg.diff(loss, v) for v in (*b, *w)])
+for got, expected in zip(symbolic(X, Y, B, W), expected_b + expected_w):
+    assert abs(got - expected) <= 1e-13 * abs(expected), "sympy's derivative"
+
 names = [node.op.name for node in cg.draw([loss, cg.grad(loss, [b, w])]).graph.nodes]
 assert names.count("exp") == 1, "the backward pass shares exp with the forward pass"

@@ -30,11 +30,16 @@ _HOMES = {
     "graphc.derivatives.sparsity.api": ("sparsity",),
     "graphc.derivatives.sparsity.colouring": ("Coloring", "coloring"),
     "graphc.derivatives.sparsity.matrix": ("SparseMatrix",),
+    "graphc.derivatives.symbolic.differentiate": ("diff", "symbolic_cost"),
+    "graphc.derivatives.symbolic.from_sympy": ("from_sympy",),
+    "graphc.derivatives.symbolic.to_sympy": ("to_sympy",),
+    "graphc.derivatives.symbolic.user_ops": ("elementwise",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
     "graphc.runtime.function": ("Function",),
     "graphc.surfaces.draw": ("draw",),
+    "graphc.surfaces.lambdify": ("lambdify",),
     "graphc.types.config": ("config", "options"),
     "graphc.types.errors": (
         *("AllocationError", "CompileError", "ConfigError", "DTypeError"),
@@ -120,6 +125,10 @@ if TYPE_CHECKING:
     from graphc.derivatives.sparsity.api import sparsity
     from graphc.derivatives.sparsity.colouring import Coloring, coloring
     from graphc.derivatives.sparsity.matrix import SparseMatrix
+    from graphc.derivatives.symbolic.differentiate import diff, symbolic_cost
+    from graphc.derivatives.symbolic.from_sympy import from_sympy
+    from graphc.derivatives.symbolic.to_sympy import to_sympy
+    from graphc.derivatives.symbolic.user_ops import elementwise
     from graphc.expressions import linalg, nn
     from graphc.expressions.creation import *
     from graphc.expressions.indexing import *
@@ -135,6 +144,7 @@ if TYPE_CHECKING:
     from graphc.runtime.compile import compile, evaluate, jit
     from graphc.runtime.function import Function
     from graphc.surfaces.draw import draw
+    from graphc.surfaces.lambdify import lambdify
     from graphc.types.config import config, options
     from graphc.types.errors import *
     from graphc.types.sizes import Size

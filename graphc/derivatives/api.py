@@ -249,13 +249,17 @@ def jacobian(
     y : expression, nested containers of them, or callable
     x : expression or nested list, tuple, dict of them
         For a function: the same as `argnums`.
-    mode : {"auto", "forward", "reverse", "sparse"}
+    mode : {"auto", "forward", "reverse", "sparse", "symbolic"}
         "forward" maps the Jacobian-vector product over the identity basis of `x`,
         "reverse" the vector-Jacobian product over that of `y`: one batched sweep
-        each. "auto" takes reverse if `y` has no more elements than `x`; a
-        symbolic dimension counts as 64 where the comparison depends on it. "sparse"
-        finds the structure (`sparsity`) and computes the entries in as few sweeps,
-        forward and reverse, as a colouring needs; sizes must be integers.
+        each. "sparse" finds the structure (`sparsity`) and computes the entries in as
+        few sweeps, forward and reverse, as a colouring needs; sizes must be integers.
+        "symbolic" has sympy differentiate, element by element: for small expressions
+        of sizes that are integers (the option `symbolic_limit`).
+        "auto" counts what each would cost, and what it costs to multiply the Jacobians
+        of parts of the function in another order (`derivatives.choice`); `explain`
+        says what it weighed. A symbolic dimension counts as 64. It takes "sparse"
+        only for a million entries and more that cost a quarter of a dense array's.
     argnums, disconnected
         As in `grad`.
 
@@ -271,8 +275,9 @@ def jacobian(
     ------
     ConfigError
         For a mode that is not available.
-    ShapeError
-        For "sparse", if a size is symbolic.
+    InputError, ShapeError
+        In sparse and symbolic mode, for symbolic sizes; in symbolic mode past its
+        limit, and for ops sympy has no word for.
     DTypeError, InputError, DisconnectedInputError, NotDifferentiableError
         As in `grad`.
     """
@@ -297,9 +302,10 @@ def hessian(
         A scalar of shape (), or a function that gives one.
     x : expression or nested list, tuple, dict of them
         For a function: the same as `argnums`.
-    mode : {"auto", "forward", "reverse", "sparse"}
-        How the gradient is differentiated; "auto" is forward over reverse, "sparse"
-        too, in as few sweeps as a star colouring needs.
+    mode : {"auto", "forward", "reverse", "sparse", "symbolic"}
+        How the gradient is differentiated. "sparse" is forward over reverse, in as few
+        sweeps as a star colouring needs; "symbolic" is as in `jacobian`. "auto" is
+        forward over reverse, "symbolic" or "sparse", as in `jacobian`.
     argnums, disconnected
         As in `grad`. `y` must depend on `x`; where only its gradient does not,
         the Hessian is zero.

@@ -11,6 +11,10 @@ from graphc.derivatives.batching import push_batch
 from graphc.derivatives.forward import push_forward
 from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.seeds import basis, push_selection
+from graphc.derivatives.symbolic.differentiate import (
+    symbolic_blocks,
+    symbolic_hessian,
+)
 from graphc.graph import operators
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
@@ -24,7 +28,7 @@ from graphc.types.sizes import SizeLike
 NOMINAL_SIZE = 64
 """What a symbolic dimension counts as where sizes are compared."""
 
-MODES = ("auto", "forward", "reverse", "sparse")
+MODES = ("auto", "forward", "reverse", "sparse", "symbolic")
 
 
 def jacobian_of(y: Any, x: Any, mode: str, disconnected: str) -> Any:
@@ -52,17 +56,20 @@ def hessian_of(y: Any, x: Any, mode: str, disconnected: str) -> Any:
 
         matrices = sparse_hessian(scalar, xs, disconnected)
         return structure.unflatten([structure.unflatten(row) for row in matrices])
+    if mode == "symbolic":
+        Activity(topological_order([scalar]), [scalar], xs, disconnected)
+        rows = symbolic_hessian(scalar, xs)
+        return structure.unflatten([structure.unflatten(row) for row in rows])
     gradients = pull_back([scalar], ones([scalar]), xs, disconnected)
     rows = blocks(gradients, xs, "forward" if mode == "auto" else mode)
     return structure.unflatten([structure.unflatten(row) for row in rows])
 
 
 def check_mode(what: str, mode: str) -> None:
-    """Raise `ConfigError` for a mode that is unknown or not available."""
+    """Raise `ConfigError` for a mode that is unknown."""
     if mode not in MODES:
         names = ", ".join(repr(m) for m in MODES)
-        known = "not available" if mode == "symbolic" else "unknown"
-        raise ConfigError(f"{what}: mode {mode!r} is {known}; use one of {names}.")
+        raise ConfigError(f"{what}: mode {mode!r} is unknown; use one of {names}.")
 
 
 def cheaper_mode(ys: Sequence[Node], xs: Sequence[Node]) -> str:
@@ -86,6 +93,8 @@ def blocks(ys: Sequence[Node], xs: Sequence[Node], mode: str) -> list[list[Node]
     """
     if mode == "auto":
         mode = cheaper_mode(ys, xs)
+    if mode == "symbolic":
+        return symbolic_blocks(ys, xs)
     if mode == "reverse":
         rows = [_row(y, xs) for y in ys]
     else:

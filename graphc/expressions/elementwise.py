@@ -62,7 +62,7 @@ def elementwise_function(op: Elementwise) -> Callable[..., Node]:
                 f"{op.name}({', '.join(names)}) takes {len(names)} positional "
                 f"arguments, but {len(operands)} were given"
             )
-        return _call(op, operands[:count], operands[count:])
+        return call_op(op, operands[:count], operands[count:])
 
     function.__name__ = function.__qualname__ = op.name
     function.__module__ = "graphc"
@@ -80,7 +80,8 @@ def _operand_names(op: Elementwise) -> tuple[str, ...]:
     return _OPERANDS[: op.arity]
 
 
-def _call(op: Elementwise, params: tuple, operands: tuple) -> Node:
+def call_op(op: Elementwise, params: tuple, operands: tuple) -> Node:
+    """Return an op on what users give: expressions, arrays, numbers, sizes."""
     if params:
         params = tuple(
             static_integer(p, f"{op.name}: {name}")

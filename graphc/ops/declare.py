@@ -320,6 +320,11 @@ class Elementwise(Op):
         Names of the parameters. An op with parameters, such as the order of
         `polygamma`, gets them before the operands in `numpy`, `scalar` (after `k`),
         `poles`, `sympy` (after the module) and `sign`; partials read ``out.params``.
+
+    Attributes
+    ----------
+    instruction : str or None
+        The one instruction it is lowered to, if that is all.
     """
 
     def __init__(
@@ -347,6 +352,7 @@ class Elementwise(Op):
         self.param_names = param_names
         self._numpy = numpy
         self._scalar = scalar
+        self.instruction = scalar if isinstance(scalar, str) else None
         self.signature = signature
         self.partials = partials
         self.poles = poles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,25 @@ def _bitwise(name: str, arity: int, instruction: str, sympy: Any = None) -> Elem
     )
 
 
-bitwise_and = _bitwise("bitwise_and", 2, "and", lambda sp, x, y: x & y)
-bitwise_or = _bitwise("bitwise_or", 2, "or", lambda sp, x, y: x | y)
-bitwise_xor = _bitwise("bitwise_xor", 2, "xor", lambda sp, x, y: x ^ y)
-bitwise_invert = _bitwise("bitwise_invert", 1, "not", lambda sp, x: ~x)
+def _of_bits(name: str, sp: Any, logic: str, *symbols: Any) -> Any:
+    """Return sympy's logic of conditions; of integers, a function of that name."""
+    if any(getattr(s, "is_integer", False) for s in symbols):
+        return sp.Function(name, integer=True)(*symbols)
+    return getattr(sp, logic)(*symbols)
+
+
+bitwise_and = _bitwise(
+    "bitwise_and", 2, "and", lambda sp, x, y: _of_bits("bitwise_and", sp, "And", x, y)
+)
+bitwise_or = _bitwise(
+    "bitwise_or", 2, "or", lambda sp, x, y: _of_bits("bitwise_or", sp, "Or", x, y)
+)
+bitwise_xor = _bitwise(
+    "bitwise_xor", 2, "xor", lambda sp, x, y: _of_bits("bitwise_xor", sp, "Xor", x, y)
+)
+bitwise_invert = _bitwise(
+    "bitwise_invert", 1, "not", lambda sp, x: _of_bits("bitwise_invert", sp, "Not", x)
+)
 bitwise_left_shift = _bitwise("bitwise_left_shift", 2, "shl", lambda sp, x, y: x * 2**y)
 bitwise_right_shift = _bitwise(
     "bitwise_right_shift", 2, "shr", lambda sp, x, y: sp.floor(x / 2**y)
@@ -57,6 +73,20 @@ def _property(op: str, types: Any) -> Any:
     return tuple(types), dtypes.bool_
 
 
+@cache
+def _condition(sp: Any, name: str) -> type:
+    """Return a sympy class for a condition that sympy does not have."""
+    base = sp.logic.boolalg.BooleanFunction
+
+    @classmethod  # type: ignore[misc]
+    def of_number(cls: Any, x: Any) -> Any:
+        if not x.is_Number:
+            return None
+        return sp.true if getattr(np, name)(float(x)) else sp.false
+
+    return type(name, (base,), {"__module__": __name__, "eval": of_number})
+
+
 def _classify(name: str) -> Elementwise:
     return Elementwise(
         name,
@@ -65,6 +95,7 @@ def _classify(name: str) -> Elementwise:
         scalar=name,
         signature=_property,
         partials=None,
+        sympy=lambda sp, x: _condition(sp, name)(x),
     )
 
 
@@ -80,6 +111,12 @@ def _sign_bit(k: Any, x: Any) -> Any:
 
 
 signbit = Elementwise(
-    "signbit", 1, numpy=np.signbit, scalar=_sign_bit, signature=_property, partials=None
+    "signbit",
+    1,
+    numpy=np.signbit,
+    scalar=_sign_bit,
+    signature=_property,
+    partials=None,
+    sympy=lambda sp, x: _condition(sp, "signbit")(x),
 )
 """Whether a number is negative; that of -0.0 and of a NaN may be set, too."""

@@ -87,7 +87,10 @@ trunc = _rounding(
 round_ = _rounding(
     "round",
     "rint",
-    lambda sp, x: sp.ceiling((sp.floor(2 * x)) / 2),
+    lambda sp, x: (
+        sp.floor(x + sp.Rational(1, 2))
+        - sp.Piecewise((1, sp.Equality(sp.Mod(x, 2), sp.Rational(1, 2))), (0, True))
+    ),
     lambda a, s: s[0] and "nonnegative",
 )
 """To the nearest integer; halves to the even one."""

@@ -36,6 +36,9 @@ class Options:
         results either way, such as ``(x * 0.1) * 3 -> x * 0.3``. Without it a
         rewrite gives the same number, or a more accurate one; only the sign of a
         zero may change (``x + 0.0 -> x``).
+    symbolic_limit : int
+        GRAPHC_SYMBOLIC_LIMIT: how many scalar operations an expression may have that
+        is differentiated through sympy.
     """
 
     debug: int = 0
@@ -43,6 +46,7 @@ class Options:
     threads: int = 0
     cache_dir: str = ""
     change_rounding: bool = False
+    symbolic_limit: int = 500
 
 
 _ENVIRONMENT = {
@@ -51,6 +55,7 @@ _ENVIRONMENT = {
     "threads": "GRAPHC_NUM_THREADS",
     "cache_dir": "GRAPHC_CACHE_DIR",
     "change_rounding": "GRAPHC_CHANGE_ROUNDING",
+    "symbolic_limit": "GRAPHC_SYMBOLIC_LIMIT",
 }
 
 
@@ -159,7 +164,8 @@ def config(**changes: Any) -> Iterator[Options]:
     Parameters
     ----------
     **changes
-        Fields of `Options`: debug, check, threads, cache_dir, change_rounding.
+        Fields of `Options`: debug, check, threads, cache_dir, change_rounding,
+        symbolic_limit.
 
     Raises
     ------

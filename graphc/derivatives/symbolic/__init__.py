@@ -1,0 +1,1 @@
+"""The way to sympy and back: conversion, symbolic derivatives, ops from formulas."""
