@@ -27,6 +27,8 @@ _HOMES = {
         *("value_and_grad", "vjp", "vmap"),
     ),
     "graphc.derivatives.check": ("check_grad",),
+    "graphc.derivatives.custom": ("custom_derivative",),
+    "graphc.derivatives.linearize": ("linearize",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
@@ -114,6 +116,8 @@ if TYPE_CHECKING:
         vmap,
     )
     from graphc.derivatives.check import check_grad
+    from graphc.derivatives.custom import custom_derivative
+    from graphc.derivatives.linearize import linearize
     from graphc.expressions import linalg, nn
     from graphc.expressions.creation import *
     from graphc.expressions.indexing import *

@@ -97,6 +97,24 @@ def _as_array(leaf: Any) -> np.ndarray | None:
     return None
 
 
+def as_arrays(leaves: Sequence[Any]) -> list[np.ndarray]:
+    """Return arrays and numbers as arrays of the dtypes they are traced with.
+
+    Raises
+    ------
+    InputError
+        If one is something else.
+    """
+    arrays = _with_weak_floats(leaves, [_as_array(leaf) for leaf in leaves])
+    for leaf, array in zip(leaves, arrays):
+        if array is None:
+            raise InputError(
+                f"{leaf!r:.60} of type {type(leaf).__name__} is neither an array nor a "
+                "number, and has no derivative."
+            )
+    return arrays  # type: ignore[return-value]
+
+
 def _with_weak_floats(
     leaves: Sequence[Any], arrays: Sequence[np.ndarray | None]
 ) -> list[np.ndarray | None]:

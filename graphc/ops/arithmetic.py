@@ -311,6 +311,7 @@ stop_gradient = Elementwise(
     cost=0,
 )
 """The identity, whose derivative is zero."""
+stop_gradient.blocks_derivatives = True
 
 
 # ----------------------------------------------------------------- application

@@ -109,6 +109,8 @@ class Op:
     param_names: tuple[str, ...] = ()
     built_in: bool = True
     is_constant: ClassVar[bool] = False
+    blocks_derivatives: bool = False  # what carries none was meant to carry none
+    analytic: bool = False  # `numpy` is an analytic function, of complex arrays too
 
     def __init__(self, name: str):
         internal_assert(name not in REGISTRY, f"op {name} is declared twice")
@@ -150,6 +152,10 @@ class Op:
         They let compiled code tell that all is well without asking `check`.
         """
         return ()
+
+    def differentiable(self, node: Node) -> Sequence[int]:
+        """Return the positions of the arguments that may carry a derivative."""
+        return range(len(node.args))
 
     def jvp(self, node: Node, tangents: Sequence[Node | None]) -> Node | None:
         """Return the tangent of the result; None is a tangent of zero."""
@@ -412,6 +418,8 @@ class Linear(Op):
     def linear_positions(self, node: Node) -> tuple[int, ...]:
         """Return the positions of the arguments the result is linear in."""
         return tuple(range(len(node.args))) if self.linear is None else self.linear
+
+    differentiable = linear_positions
 
     def transpose(self, node: Node, cotangent: Node, position: int) -> Node | None:
         """Return the cotangent of one linear argument."""
