@@ -28,6 +28,7 @@ _HOMES = {
     ),
     "graphc.derivatives.check": ("check_grad",),
     "graphc.derivatives.custom": ("custom_derivative",),
+    "graphc.derivatives.implicit": ("implicit",),
     "graphc.derivatives.linearize": ("linearize",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     )
     from graphc.derivatives.check import check_grad
     from graphc.derivatives.custom import custom_derivative
+    from graphc.derivatives.implicit import implicit
     from graphc.derivatives.linearize import linearize
     from graphc.expressions import linalg, nn
     from graphc.expressions.creation import *

@@ -6,18 +6,12 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.derivatives.batching import substitute
+from graphc.derivatives.call_rule import CallRule, Static, kind_text
 from graphc.derivatives.check import GradientReport, check_grad
-from graphc.derivatives.rules import (
-    MappedRule,
-    pack,
-    transposed_jvp,
-    transposed_vjp,
-    unpack,
-)
+from graphc.derivatives.rules import pack, unpack
 from graphc.derivatives.transforms import (
     Transform,
     argument_names,
@@ -29,19 +23,13 @@ from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import as_node
 from graphc.ops.custom import custom_
-from graphc.ops.leaf import constant, full, input_, new_input, zeros_like
-from graphc.ops.move import broadcast_to
-from graphc.types import dtypes, sizes
+from graphc.ops.leaf import input_, new_input
 from graphc.types.dtypes import is_float
 from graphc.types.errors import (
-    DTypeError,
-    GraphcError,
     InputError,
     NotDifferentiableError,
-    ShapeError,
     made_at,
 )
-from graphc.types.tensor_type import TensorType, shape_text
 
 Function = Callable[..., Any]
 
@@ -52,9 +40,9 @@ class CustomDerivative(Transform):
     def __init__(self, fun: Function, jvp: Any = None, vjp: Any = None):
         super().__init__(self._expressions, fun)
         self.fun = fun
-        self._jvp: Function | None = None
-        self._fwd: Function | None = None
-        self._bwd: Function | None = None
+        self.jvp: Function | None = None
+        self.fwd: Function | None = None
+        self.bwd: Function | None = None
         if jvp is not None:
             self.defjvp(jvp)
         if vjp is not None:
@@ -84,7 +72,7 @@ class CustomDerivative(Transform):
         callable
             `rule` itself.
         """
-        self._jvp = _callable(rule, "defjvp", self)
+        self.jvp = _callable(rule, "defjvp", self)
         return rule
 
     def defvjp(self, *rules: Function) -> Function:
@@ -111,7 +99,7 @@ class CustomDerivative(Transform):
             )
         for rule in rules:
             _callable(rule, "defvjp", self)
-        self._fwd, self._bwd = (rules[0] if len(rules) == 2 else None), rules[-1]
+        self.fwd, self.bwd = (rules[0] if len(rules) == 2 else None), rules[-1]
         return rules[-1]
 
     def check(self, *args: Any, **options: Any) -> GradientReport:
@@ -164,11 +152,9 @@ class CustomDerivative(Transform):
         if not floats or not active:
             return shape.unflatten(values)
         statics = tuple(
-            None if isinstance(g, Node) else _Static(type(g), g) for g in given
+            None if isinstance(g, Node) else Static(type(g), g) for g in given
         )
-        rule = CallRule(
-            self, structure, statics, shape, tuple(y.type for y in values)
-        )
+        rule = CallRule(self, structure, statics, shape, tuple(y.type for y in values))
         value = pack([values[i] for i in floats])
         packed = custom_(*places.values(), value, params=(rule,))
         for i, y in zip(floats, unpack(packed, [values[i].type for i in floats])):
@@ -260,217 +246,16 @@ def require_closed(what: str, outputs: Sequence[Node], known: Any) -> None:
             )
 
 
-# ------------------------------------------------------------------------- rules
-
-
-@dataclass(frozen=True)
-class _Static:
-    """An argument that is no expression; equal to those of its type and value."""
-
-    kind: type
-    value: Any
-
-
-@dataclass(frozen=True)
-class CallRule:
-    """The rule of one call: the function, and the structure of what it takes and gives.
-
-    Attributes
-    ----------
-    function : CustomDerivative
-    structure, result : Structure
-        Of the tuple of arguments, and of the result.
-    statics : tuple of _Static or None
-        For each leaf of the arguments, None where it is an expression.
-    types : tuple of TensorType
-        Of the leaves of the result.
-    """
-
-    function: CustomDerivative
-    structure: Structure
-    statics: tuple
-    result: Structure
-    types: tuple[TensorType, ...]
-
-    def __str__(self) -> str:
-        return self.function.label
-
-    def mapped(self, batched: Sequence[bool]) -> MappedRule:
-        """Return the rule over a leading axis."""
-        return MappedRule(self, tuple(batched))
-
-    def jvp(
-        self, args: Sequence[Node], result: Node, tangents: Sequence[Node | None]
-    ) -> Node | None:
-        """Return the tangent of the packed result."""
-        rule = self.function._jvp
-        if rule is None:
-            self._require_rule()
-            return transposed_vjp(self, args, result, tangents)
-        given = iter(tangents)
-        seeds = [
-            _zero_tangent(a) if t is None else t
-            for a, t in (
-                (static.value, None) if static else (arg, next(given))
-                for static, arg in zip(self.statics, self._leaves(args))
-            )
-        ]
-        answer = rule(self._primals(args), self.structure.unflatten(seeds))
-        _, tangent = self._pair(answer, "jvp", "(result, tangent)")
-        read = self._like(tangent, self.result, self.types, "jvp", "the tangent")
-        floats = [t for t, type in zip(read, self.types) if is_float(type.dtype)]
-        return None if all(t is None for t in floats) else self._packed(floats)
-
-    def vjp(
-        self,
-        args: Sequence[Node],
-        result: Node,
-        cotangent: Node,
-        wanted: Sequence[bool],
-    ) -> list[Node | None]:
-        """Return the cotangents of the arguments, from that of the packed result."""
-        bwd, fwd = self.function._bwd, self.function._fwd
-        if bwd is None:
-            self._require_rule()
-            return transposed_jvp(self, args, result, cotangent, wanted)
-        primals = self._primals(args)
-        if fwd is None:
-            residuals: Any = (primals, self._unpacked(result))
-        else:
-            answer = fwd(*primals)
-            value, residuals = self._pair(answer, "vjp", "(result, residuals)", "fwd")
-            self._like(value, self.result, self.types, "vjp", "fwd's result")
-        answer = bwd(residuals, self._unpacked(cotangent))
-        if not isinstance(answer, tuple) or len(answer) != len(self.structure.children):
-            count = f" of {len(answer)}" if isinstance(answer, (tuple, list)) else ""
-            raise InputError(
-                f"{self.function}: its vjp rule must return a tuple of cotangents, one "
-                f"for each of the {len(self.structure.children)} arguments, but "
-                f"returned {_kind(answer)}{count}."
-            )
-        types = tuple(
-            a.type if isinstance(a, Node) else None for a in self._leaves(args)
-        )
-        read = self._like(answer, self.structure, types, "vjp", "cotangents")
-        dynamic = [c for c, static in zip(read, self.statics) if static is None]
-        return [c if w else None for c, w in zip(dynamic, wanted)]
-
-    def _require_rule(self) -> None:
-        if self.function._jvp is None and self.function._bwd is None:
-            raise NotDifferentiableError(
-                f"{self.function}: it has no rule. Set one with defjvp or defvjp, or "
-                "differentiate around it with stop_gradient."
-            )
-
-    def _leaves(self, args: Sequence[Node]) -> list[Any]:
-        """Return the leaves of the arguments, static ones too."""
-        nodes = iter(args)
-        return [next(nodes) if s is None else s.value for s in self.statics]
-
-    def _primals(self, args: Sequence[Node]) -> Any:
-        return self.structure.unflatten(self._leaves(args))
-
-    def _unpacked(self, packed: Node) -> Any:
-        """Return the result's containers; zeros where it is not floating-point."""
-        floats = [t for t in self.types if is_float(t.dtype)]
-        parts = iter(unpack(packed, floats))
-        leaves = [
-            next(parts)
-            if is_float(t.dtype)
-            else full(t.shape, 0, dtypes.float32)
-            for t in self.types
-        ]
-        return self.result.unflatten(leaves)
-
-    def _packed(self, tangents: Sequence[Node | None]) -> Node:
-        floats = [t for t in self.types if is_float(t.dtype)]
-        return pack(
-            [
-                full(type.shape, 0, type.dtype) if t is None else t
-                for t, type in zip(tangents, floats)
-            ]
-        )
-
-    def _pair(self, answer: Any, rule: str, what: str, name: str = "") -> Any:
-        if isinstance(answer, (tuple, list)) and len(answer) == 2:
-            return answer
-        raise InputError(
-            f"{self.function}: {name or 'the function'} of its {rule} rule must return "
-            f"the pair {what}, but returned {_kind(answer)}."
-        )
-
-    def _like(
-        self, tree: Any, structure: Structure, types: Any, rule: str, what: str
-    ) -> list[Node | None]:
-        """Return the leaves of what a rule returned, checked; None for zero."""
-        who = f"{self.function}: {what} of its {rule} rule"
-        leaves: list[Any] = []
-        _spread(tree, structure, who, leaves)
-        return [_checked(x, t, who) for x, t in zip(leaves, types)]
-
-
-def _spread(tree: Any, structure: Structure, who: str, leaves: list[Any]) -> None:
-    """Append the leaves of a container; None stands for a whole part."""
-    if tree is None:
-        leaves += [None] * structure.count
-    elif structure.kind is None:
-        leaves.append(tree)
-    else:
-        level = Structure(
-            structure.kind, structure.keys, (Structure(),) * len(structure.keys)
-        )
-        for part, child in zip(level.flatten_like(tree, who), structure.children):
-            _spread(part, child, who, leaves)
-
-
-def _checked(leaf: Any, type: TensorType | None, who: str) -> Node | None:
-    """Return what a rule returned for a leaf, if it has the type it must have."""
-    if leaf is None or type is None or not is_float(type.dtype):
-        return None
-    try:
-        node = constant(leaf, type.dtype) if _is_number(leaf) else as_node(leaf)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, GraphcError):
-            raise
-        node = None
-    if node is None:
-        raise InputError(f"{who} holds {_kind(leaf)}, which is no expression.")
-    if node.dtype != type.dtype:
-        raise DTypeError(
-            f"{who} has {node.label()}{made_at(node.origin)} where dtype "
-            f"{type.dtype.name} is needed. Convert it with "
-            f"astype({type.dtype.name!r})."
-        )
-    if node.ndim != len(type.shape) or any(
-        sizes.unify(a, b) is None for a, b in zip(node.shape, type.shape)
-    ):
-        raise ShapeError(
-            f"{who} has {node.label()}{made_at(node.origin)} where the shape "
-            f"{shape_text(type.shape)} is needed."
-        )
-    return node
-
-
 # ----------------------------------------------------------------------- details
 
 
 def _callable(rule: Any, what: str, function: CustomDerivative) -> Function:
     if not is_function(rule):
         raise InputError(
-            f"{function}: {what} takes functions, not {_kind(rule)}: the rule that "
+            f"{function}: {what} takes functions, not {kind_text(rule)}: the rule that "
             "builds the derivative's expression."
         )
     return rule
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, Node):
-        return value.label()
-    return f"a value of type {type(value).__name__}"
-
-
-def _is_number(leaf: Any) -> bool:
-    return isinstance(leaf, (int, float)) and not isinstance(leaf, bool)
 
 
 def _as_argument(leaf: Any) -> Any:
@@ -478,14 +263,6 @@ def _as_argument(leaf: Any) -> Any:
     if isinstance(leaf, Node) or not hasattr(leaf, "__array__"):
         return leaf
     return leaf if isinstance(leaf, type) else as_node(leaf)
-
-
-def _zero_tangent(leaf: Any) -> Any:
-    if not isinstance(leaf, Node):
-        return 0.0
-    if is_float(leaf.dtype):
-        return zeros_like(leaf)
-    return broadcast_to(constant(0, dtypes.float32), leaf.shape)
 
 
 def _call_structure(structure: Structure) -> Structure:

@@ -135,7 +135,7 @@ def _fixed_part(pushed: Sequence[Node], seeds: Sequence[Node]) -> list[Node]:
     order = topological_order(pushed)
     computed: set[Node] = set()  # from inputs, and so worth keeping
     for node in order:
-        if any(a in moving for a in node.args):
+        if node in moving or any(a in moving for a in node.args):
             moving.add(node)
         elif node.op is input_ or any(a in computed for a in node.args):
             computed.add(node)

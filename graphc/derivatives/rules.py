@@ -67,7 +67,9 @@ def transposed_vjp(
     """
     seed = new_input("cotangent", result.type)
     pulled = rule.vjp(args, result, seed, [t is not None for t in tangents])
-    pairs = [(p, t) for p, t in zip(pulled, tangents) if p is not None and t is not None]
+    pairs = [
+        (p, t) for p, t in zip(pulled, tangents) if p is not None and t is not None
+    ]
     if not pairs:
         return None
     values, given = zip(*pairs)
@@ -181,5 +183,3 @@ def _size(type: TensorType) -> Any:
     for s in type.shape:
         size = size * s
     return size
-
-

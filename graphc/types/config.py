@@ -36,6 +36,11 @@ class Options:
         results either way, such as ``(x * 0.1) * 3 -> x * 0.3``. Without it a
         rewrite gives the same number, or a more accurate one; only the sign of a
         zero may change (``x + 0.0 -> x``).
+    check_finite : bool
+        GRAPHC_CHECK_FINITE: a call of a compiled function whose result has a NaN or
+        infinity raises `NonFiniteError`, which names the first operation that made
+        one, its operands, and the user's line. Intermediate values that do not reach
+        a result do not count. It holds for functions compiled before, too.
     """
 
     debug: int = 0
@@ -43,6 +48,7 @@ class Options:
     threads: int = 0
     cache_dir: str = ""
     change_rounding: bool = False
+    check_finite: bool = False
 
 
 _ENVIRONMENT = {
@@ -51,6 +57,7 @@ _ENVIRONMENT = {
     "threads": "GRAPHC_NUM_THREADS",
     "cache_dir": "GRAPHC_CACHE_DIR",
     "change_rounding": "GRAPHC_CHANGE_ROUNDING",
+    "check_finite": "GRAPHC_CHECK_FINITE",
 }
 
 
@@ -159,7 +166,8 @@ def config(**changes: Any) -> Iterator[Options]:
     Parameters
     ----------
     **changes
-        Fields of `Options`: debug, check, threads, cache_dir, change_rounding.
+        Fields of `Options`: debug, check, threads, cache_dir, change_rounding,
+        check_finite.
 
     Raises
     ------
