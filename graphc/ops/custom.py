@@ -48,6 +48,7 @@ class Custom(General):
 
     param_names = ("rule",)
     blocks_derivatives = True
+    analytic = True
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         return args[-1].type

@@ -300,6 +300,9 @@ class Elementwise(Op):
         Arithmetic operations for each element.
     transcendental : int
         Calls of exp, log, sin and the like for each element.
+    analytic : bool, optional
+        `numpy` is an analytic function, of complex arrays too. By default what is
+        one of NumPy's ufuncs, those that are not analytic refusing complex arrays.
     param_names : tuple of str
         Names of the parameters. An op with parameters, such as the order of
         `polygamma`, gets them before the operands in `numpy`, `scalar` (after `k`),
@@ -320,6 +323,7 @@ class Elementwise(Op):
         sign: SignRule | None = None,
         cost: int = 1,
         transcendental: int = 0,
+        analytic: bool | None = None,
         param_names: tuple[str, ...] = (),
     ):
         super().__init__(name)
@@ -338,6 +342,7 @@ class Elementwise(Op):
         self.sign = sign
         self.cost = cost
         self.transcendental = transcendental
+        self.analytic = isinstance(numpy, np.ufunc) if analytic is None else analytic
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         given = tuple([a.type.dtype for a in args])
@@ -414,6 +419,7 @@ class Linear(Op):
     linear: tuple[int, ...] | None = None
     """Positions of the linear arguments; None for all."""
     jointly = True
+    analytic = True
 
     def linear_positions(self, node: Node) -> tuple[int, ...]:
         """Return the positions of the arguments the result is linear in."""
