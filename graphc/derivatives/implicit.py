@@ -13,8 +13,9 @@ from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.rules import MappedRule, pack, unpack
 from graphc.derivatives.transforms import is_function, read_outputs
 from graphc.expressions.containers import flatten, flatten_expressions
+from graphc.expressions.factorizations import solve
 from graphc.graph.node import Node
-from graphc.ops.arithmetic import as_node, negative, subtract
+from graphc.ops.arithmetic import as_node, divide, negative, subtract
 from graphc.ops.custom import custom_
 from graphc.ops.leaf import new_input
 from graphc.ops.move import permute, reshape
@@ -212,8 +213,10 @@ class ImplicitRule:
 
 def _solved(matrix: Node, right: Node) -> Node:
     """Return the solution of ``matrix @ y == right``, of the shape of `right`."""
-    vector = reshape(right, (right.size,))
-    return reshape(_solve(matrix, vector), right.shape)
+    size = right.size
+    if size == 1:
+        return divide(right, reshape(matrix, right.shape))
+    return reshape(solve(matrix, reshape(right, (size,))), right.shape)
 
 
 def _check(fun: Any, kind: str, steps: Any) -> None:
@@ -243,19 +246,3 @@ def _check_like(what: str, part: Node, leaf: Node) -> None:
             f"{leaf.label()}{made_at(leaf.origin)}; there must be as many equations as "
             f"unknowns, in the shape {shape_text(leaf.shape)}."
         )
-
-
-def _solve(matrix: Node, right: Node) -> Node:
-    """Gauss-Jordan."""
-    n = matrix.shape[0]
-    if n == 1:
-        return right / matrix[0]
-    from graphc.expressions.joining import stack
-
-    rows = [[matrix[i, j] for j in range(n)] + [right[i]] for i in range(n)]
-    for i in range(n):
-        rows[i] = [v / rows[i][i] for v in rows[i]]
-        for k in range(n):
-            if k != i:
-                rows[k] = [a - rows[k][i] * b for a, b in zip(rows[k], rows[i])]
-    return stack([r[-1] for r in rows])
