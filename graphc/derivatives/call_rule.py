@@ -25,7 +25,6 @@ from graphc.types import dtypes, sizes
 from graphc.types.dtypes import is_float
 from graphc.types.errors import (
     DTypeError,
-    GraphcError,
     InputError,
     NotDifferentiableError,
     ShapeError,
@@ -208,12 +207,10 @@ def _checked(leaf: Any, type: TensorType | None, who: str) -> Node | None:
         return None
     try:
         node = constant(leaf, type.dtype) if _is_number(leaf) else as_node(leaf)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, GraphcError):
-            raise
-        node = None
-    if node is None:
-        raise InputError(f"{who} holds {kind_text(leaf)}, which is no expression.")
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{who} holds {kind_text(leaf)}, which is no expression."
+        ) from None
     if node.dtype != type.dtype:
         raise DTypeError(
             f"{who} has {node.label()}{made_at(node.origin)} where dtype "

@@ -116,12 +116,12 @@ def _of_function(fun: Callable[..., Any], args: tuple) -> tuple[Any, Any]:
     compile = operators.FUNCTIONS["compile"]
     value, kept_values = compile(inputs, [shape.unflatten(outputs), kept])(*given)
     apply = compile(
-        [list(stand_ins.values()), *seeds],
+        [*stand_ins.values(), *seeds],
         shape.unflatten(substitute(pushed, stand_ins)),
     )
 
     def linear_in_arrays(*tangents: Any) -> Any:
-        return apply(kept_values, *structure.flatten_like(tangents, "tangents"))
+        return apply(*kept_values, *structure.flatten_like(tangents, "tangents"))
 
     return value, linear_in_arrays
 

@@ -425,7 +425,8 @@ class Linear(Op):
         """Return the positions of the arguments the result is linear in."""
         return tuple(range(len(node.args))) if self.linear is None else self.linear
 
-    differentiable = linear_positions
+    def differentiable(self, node: Node) -> Sequence[int]:
+        return self.linear_positions(node)
 
     def transpose(self, node: Node, cotangent: Node, position: int) -> Node | None:
         """Return the cotangent of one linear argument."""
