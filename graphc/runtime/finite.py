@@ -98,27 +98,29 @@ def _message(
     name: str,
 ) -> str:
     at = _first(wrong)
-    there = f"{name}{_index_text(at)} is {np.asarray(result)[at]}"
+    there = f"{name}{_index_text(at)}"
+    found = np.asarray(result)[at]
     cause = find_cause(graph, arrays, number)
     if cause is None:
         return (
-            f"{there}, but is finite if evaluated node by node: an intermediate value "
-            "is about to overflow, and rounding or the order of a sum decides."
+            f"{there} is {found}, but finite when evaluated node by node: some value "
+            "is about to overflow, and the order of operations decides."
         )
     node, index, operands = cause
     made = made_at(node.origin)
     if not node.args:
-        what = "the input" if node.op is input_ else "the constant"
+        what = "input" if node.op is input_ else "constant"
         return (
-            f"{there}. The cause is {what} {node.label()}{made}, which is not finite "
-            f"itself at index {_index_text(index)}."
+            f"{there} is {found}, for the {what} {node.label()}{made} is not finite"
+            f"{_place_text(index)}."
         )
     value = _computed(node, operands, arrays, graph)[index]
     texts = [_operand_text(node, a, x, index) for a, x in zip(node.args, operands)]
     return (
-        f"{node.op.name}: the first value that is not finite is {value} at index "
-        f"{_index_text(index)} of {node.label()}{made}. Operands there: "
-        f"{', '.join(texts)}. It makes {there}."
+        f"{node.op.name}: the first value that is not finite is {value}, of "
+        f"{node.label()}{made}{_place_text(index)}. Operands there: "
+        f"{', '.join(texts)}. It makes {there} {found}. Keep the operands in the op's "
+        "domain with where, clip or maximum."
     )
 
 
@@ -339,6 +341,10 @@ def _sizes_of(graph: Graph, arrays: Sequence[np.ndarray]) -> SizeOf:
 
 def _first(mask: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(np.argmax(mask), mask.shape))
+
+
+def _place_text(index: tuple[int, ...]) -> str:
+    return f" at index {_index_text(index)}" if index else ""
 
 
 def _index_text(index: tuple[int, ...]) -> str:
