@@ -153,8 +153,8 @@ class Differentiator:
         """Tell whether a discrete argument changes with `xs`: then there are kinks."""
         if node.op.blocks_derivatives:
             return False
-        carrying = _carrying(node)
-        return any(a in moved for p, a in enumerate(node.args) if p not in carrying)
+        read = {*_carrying(node), *getattr(node.op, "waits_for", ())}
+        return any(a in moved for p, a in enumerate(node.args) if p not in read)
 
     def _useful(self) -> set[Node]:
         """Return the nodes whose change changes a result."""
