@@ -316,6 +316,11 @@ class _Comparison:
                 "The modes agree, and the difference is within the error of the "
                 "numeric value: it is rounding, not a wrong rule. Widen rtol and atol."
             )
+        if error > _ROUNDING * scale:
+            return (
+                "The modes agree; the differences do not converge, so close to a pole "
+                "or a kink is the point. Move it."
+            )
         return (
             "The modes agree with each other. If the point is at a kink, move it; "
             "otherwise a rule of an op on the way is wrong."

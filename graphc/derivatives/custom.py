@@ -162,7 +162,10 @@ class CustomDerivative(Transform):
         return shape.unflatten(values)
 
     def __reduce__(self) -> Any:
-        module, name = getattr(self, "__module__", ""), self.__qualname__
+        module, name = (
+            getattr(self, "__module__", ""),
+            str(getattr(self, "__qualname__", "")),
+        )
         if _found(module, name) is self:
             return (_found, (module, name))
         return (_lost, (self.label,))

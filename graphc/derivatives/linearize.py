@@ -13,6 +13,7 @@ from graphc.derivatives.transforms import (
     as_arrays,
     is_function,
     read_outputs,
+    uses_others,
 )
 from graphc.expressions.containers import Structure, flatten
 from graphc.graph import operators
@@ -101,8 +102,8 @@ def _of_function(fun: Callable[..., Any], args: tuple) -> tuple[Any, Any]:
     result = read_outputs(fun(*structure.unflatten(inputs)), fun)
     outputs, shape = read_result(result, "linearize")
     pushed = push_forward(outputs, inputs, seeds, "zero")
-    if symbolic:
-        places = dict(zip(inputs, given))
+    if symbolic or uses_others(outputs, inputs):
+        places = {x: as_node(g) for x, g in zip(inputs, given)}
 
         def linear(*tangents: Any) -> Any:
             read = read_like(tangents, inputs, structure, "tangents")

@@ -23,8 +23,7 @@ DIFFERENCES = "finite differences"
 
 _TINY = 1e-50  # its square vanishes beside any value
 _STEP = {"float32": 3e-2, "float64": 1e-3}
-_ROWS = 7
-_WORSE = 2.0  # how much worse a row may be than the best before the table ends
+_ROWS = 12
 _POINTS = 4  # on each side, to find the noise
 _CLOSE = {"float32": 1.37e-4, "float64": 1.37e-7}
 _EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
@@ -184,8 +183,8 @@ class Differentiator:
                 entries.append(new)
                 if error < best.error:
                     best = Numeric(new, error)
-            if above and abs(entries[-1] - above[-1]) > _WORSE * best.error:
-                break
+            if rounding > best.error:
+                break  # smaller steps are worse
             above = entries if np.isfinite(value) else []
         return best if np.isfinite(best.error) else Numeric(value, np.inf)
 

@@ -35,12 +35,13 @@ class Cause(NamedTuple):
     Attributes
     ----------
     node : Node
-    index : tuple of int
+    place : tuple of int
+        The index.
     operands : tuple of ndarray
     """
 
     node: Node
-    index: tuple[int, ...]
+    place: tuple[int, ...]
     operands: tuple[np.ndarray, ...]
 
 
@@ -317,9 +318,10 @@ def _repaired(
 def _narrowed(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a mask over what was broadcast from a shape, over the shape."""
     extra = mask.ndim - len(shape)
-    mask = mask.any(axis=tuple(range(extra)))
-    axes = tuple(a for a, s in enumerate(shape) if s == 1 and mask.shape[a] != 1)
-    return mask.any(axis=axes, keepdims=True)
+    narrow = np.any(mask, axis=tuple(range(extra)), keepdims=True)
+    narrow = narrow.reshape(mask.shape[extra:])
+    axes = tuple(a for a, s in enumerate(shape) if s == 1 and narrow.shape[a] != 1)
+    return np.asarray(np.any(narrow, axis=axes, keepdims=True))
 
 
 def _computed(

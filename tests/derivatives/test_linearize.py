@@ -40,6 +40,12 @@ def test_function_of_expressions(evaluate):
     np.testing.assert_allclose(mapped, np.cos(X))
 
 
+def test_function_that_uses_an_expression_from_outside(evaluate):
+    z = cg.scalar("z")
+    y, linear = cg.linearize(lambda x: x * z, 3.0)
+    assert evaluate([y, linear(2.0)], {z: 5.0}) == [15, 10]
+
+
 def test_expression(evaluate):
     x, w = cg.vector("x", "n"), cg.vector("w", "n")
     y, linear = cg.linearize([x * w], {"x": x, "w": w})
