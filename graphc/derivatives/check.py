@@ -316,7 +316,7 @@ class _Comparison:
                 "The modes agree, and the difference is within the error of the "
                 "numeric value: it is rounding, not a wrong rule. Widen rtol and atol."
             )
-        if error > _ROUNDING * scale:
+        if error > max(near, _ROUNDING * abs(numeric)):
             return (
                 "The modes agree; the differences do not converge, so close to a pole "
                 "or a kink is the point. Move it."
