@@ -34,6 +34,9 @@ _HOMES = {
     "graphc.derivatives.symbolic.from_sympy": ("from_sympy",),
     "graphc.derivatives.symbolic.to_sympy": ("to_sympy",),
     "graphc.derivatives.symbolic.user_ops": ("elementwise",),
+    "graphc.derivatives.custom": ("custom_derivative",),
+    "graphc.derivatives.implicit": ("implicit",),
+    "graphc.derivatives.linearize": ("linearize",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
@@ -122,6 +125,9 @@ if TYPE_CHECKING:
         vmap,
     )
     from graphc.derivatives.check import check_grad
+    from graphc.derivatives.custom import custom_derivative
+    from graphc.derivatives.implicit import implicit
+    from graphc.derivatives.linearize import linearize
     from graphc.derivatives.sparsity.api import sparsity
     from graphc.derivatives.sparsity.colouring import Coloring, coloring
     from graphc.derivatives.sparsity.matrix import SparseMatrix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.graph.node import Node
-from graphc.ops.declare import Elementwise, Linear, Op
+from graphc.ops.declare import Elementwise, Op
 from graphc.types.dtypes import is_float
 from graphc.types.errors import (
     ConfigError,
@@ -36,8 +36,7 @@ def differentiable_positions(node: Node) -> list[int]:
             for p, rule in enumerate(rules)
             if rule is not None and is_float(args[p].dtype)
         ]
-    chosen = op.linear_positions(node) if isinstance(op, Linear) else range(len(args))
-    return [p for p in chosen if is_float(args[p].dtype)]
+    return [p for p in op.differentiable(node) if is_float(args[p].dtype)]
 
 
 class Activity:
@@ -135,7 +134,7 @@ def useful_edges(
 
 
 def _check_stops(w: Node, order: Sequence[Node]) -> None:
-    """Raise unless every path from `w` to the result ends in a `stop_gradient`."""
+    """Raise unless derivatives by `w` were meant to stop wherever they do."""
     reached = {w}
     stop: Node | None = None
     for node in order:
@@ -143,7 +142,7 @@ def _check_stops(w: Node, order: Sequence[Node]) -> None:
             continue
         if any(node.args[p] in reached for p in differentiable_positions(node)):
             reached.add(node)
-        elif node.op.name != "stop_gradient" and stop is None:
+        elif not node.op.blocks_derivatives and stop is None:
             stop = node
     if stop is not None:
         raise NotDifferentiableError(

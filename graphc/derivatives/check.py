@@ -1,10 +1,9 @@
-"""`check_grad`: forward mode, reverse mode and finite differences compared."""
+"""`check_grad`: forward mode, reverse mode and numeric derivatives compared."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +11,13 @@ import numpy as np
 from graphc.derivatives.activity import Activity
 from graphc.derivatives.arguments import read_result, read_wrt
 from graphc.derivatives.forward import push_forward
+from graphc.derivatives.numeric import (
+    COMPLEX_STEP,
+    Differentiator,
+    Numeric,
+    evaluated,
+)
 from graphc.derivatives.reverse import pull_back
-from graphc.graph import operators
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.ops.leaf import new_input
@@ -21,9 +25,10 @@ from graphc.types.errors import GradientError, InputError, made_at
 
 Arrays = list[np.ndarray]
 
-_RTOL = {"float32": 2e-2, "float64": 1e-6}
-_ATOL = {"float32": 2e-3, "float64": 1e-7}
-_STEP = {"float32": 1e-2, "float64": 1e-4}
+_RTOL = {"float32": 2e-2, "float64": 1e-6, COMPLEX_STEP: 1e-9}
+_ATOL = {"float32": 2e-3, "float64": 1e-7, COMPLEX_STEP: 1e-11}
+_EXCUSED = 4.0  # estimated errors by which a numeric value may be off
+_ROUNDING = 1e-3  # of the largest value: more is not taken for rounding
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,10 @@ class GradientReport:
         The derivative there, of the randomly weighted sum of the results.
     error : float
         The disagreement there, in units of the tolerance, at most 1.
+    method : {"complex step", "finite differences"}
+        How `numeric` was found.
+    numeric_error : float
+        An estimate of the error of `numeric`, by truncation and rounding.
     """
 
     projections: int
@@ -52,6 +61,8 @@ class GradientReport:
     reverse: float
     numeric: float
     error: float
+    method: str
+    numeric_error: float
 
 
 def check_grad(
@@ -65,7 +76,7 @@ def check_grad(
     max_entries: int = 100,
     seed: int = 0,
 ) -> GradientReport:
-    """Compare forward mode, reverse mode and finite differences at a point.
+    """Compare forward mode, reverse mode and numeric derivatives at a point.
 
     Parameters
     ----------
@@ -78,7 +89,9 @@ def check_grad(
     rtol, atol : float, optional
         Two values a, b agree if ``|a - b| <= atol * scale + rtol * max(|a|, |b|)``,
         the scale being 1 or the largest of the values compared if that is more. By
-        default 1e-6 and 1e-7; if float32 takes part 2e-2 and 2e-3.
+        default 1e-9 and 1e-11 for the complex step; for differences 1e-6 and 1e-7, or
+        if float32 takes part 2e-2 and 2e-3. Where both are left out, a numeric value
+        may be off by its estimated error too.
     projections : int
         Random directions u, v for which ``u @ J @ v`` is compared.
     max_entries : int
@@ -102,8 +115,11 @@ def check_grad(
 
     Notes
     -----
-    The differences are central, at steps h, h/2 and h/4, extrapolated twice (L. F.
-    Richardson, Phil. Trans. R. Soc. A 210, 1911) to an error of order h^6.
+    Where all operations on the way are analytic functions of float64 numbers, values
+    are compared with the complex step, exact but for rounding; otherwise with central
+    differences, extrapolated, whose error is estimated (`graphc.derivatives.numeric`).
+    The error message tells which of the modes is wrong, and rounding from error. The
+    derivative of `stop_gradient` is 0 for the complex step, but not for differences.
     """
     ys, _ = read_result(y, "check_grad")
     xs, structure = read_wrt(wrt)
@@ -115,20 +131,21 @@ def check_grad(
             )
     names = [x.name or path for x, path in zip(xs, structure.paths("wrt"))]
     point = _Point(ys, xs, at)
-    single = any(n.dtype.name == "float32" for n in (*ys, *xs))
-    kind = "float32" if single else "float64"
+    kind = point.numeric.kind
     comparison = _Comparison(
-        _RTOL[kind] if rtol is None else rtol, _ATOL[kind] if atol is None else atol
+        _RTOL[kind] if rtol is None else rtol,
+        _ATOL[kind] if atol is None else atol,
+        strict=rtol is not None or atol is not None,
+        method=point.numeric.method,
     )
     random = np.random.default_rng(seed)
-    step = _STEP[kind]
     for number in range(projections):
         u, v = point.draw(random, ys), point.draw(random, xs)
         name = f"random direction {number}"
-        comparison.add(name, False, point.derivatives(u, v, step))
+        comparison.add(name, False, point.derivatives(u, v))
     u = point.draw(random, ys)
-    for name, v in _entries(point.values, names, max_entries, random):
-        comparison.add(name, True, point.derivatives(u, v, step))
+    for name, v in _entries(point.numeric.values, names, max_entries, random):
+        comparison.add(name, True, point.derivatives(u, v))
     return comparison.report(", ".join(y.label() for y in ys))
 
 
@@ -140,57 +157,24 @@ class _Point:
         self.xs = xs
         self.ys = ys
         self.at = dict(at)
-        self.values = [np.asarray(at[x], x.dtype) for x in xs]
         self._tangents = [new_input("tangent", x.type) for x in xs]
         self._cotangents = [new_input("cotangent", y.type) for y in ys]
         self._forward = push_forward(ys, xs, self._tangents, "zero")
         self._reverse = pull_back(ys, self._cotangents, xs, "zero")
-        self._results = _evaluate(ys, self.at)
+        self._results = evaluated(ys, self.at)
+        self.numeric = Differentiator(ys, xs, self.at, self._results)
 
     def draw(self, random: np.random.Generator, nodes: Sequence[Node]) -> Arrays:
-        like = self.values if nodes is self.xs else self._results
+        like = self.numeric.values if nodes is self.xs else self._results
         return [np.asarray(random.standard_normal(a.shape)) for a in like]
 
-    def derivatives(
-        self, u: Arrays, v: Arrays, step: float
-    ) -> tuple[float, float, float]:
-        """Return u @ J @ v by forward mode, reverse mode and differences."""
+    def derivatives(self, u: Arrays, v: Arrays) -> tuple[float, float, Numeric]:
+        """Return u @ J @ v by forward mode, by reverse mode and from values."""
         tangents = {t: _like(a, t) for t, a in zip(self._tangents, v)}
         cotangents = {c: _like(a, c) for c, a in zip(self._cotangents, u)}
-        pushed = _evaluate(self._forward, self.at | tangents)
-        pulled = _evaluate(self._reverse, self.at | cotangents)
-        return _dot(pushed, u), _dot(pulled, v), self._numeric(u, v, step)
-
-    def _numeric(self, u: Arrays, v: Arrays, step: float) -> float:
-        moved = [abs(x[d != 0]) for x, d in zip(self.values, v)]
-        size = np.concatenate(moved) if moved else np.empty(0)
-        if not size.size:
-            return 0.0
-        largest = max(float(np.max(np.abs(d), initial=0)) for d in v)
-        h = step * max(1.0, float(np.min(size))) / largest
-        table = [self._difference(u, v, h / 2**k) for k in range(3)]
-        once = [(4 * b - a) / 3 for a, b in pairwise(table)]
-        return (16 * once[1] - once[0]) / 15
-
-    def _difference(self, u: Arrays, v: Arrays, h: float) -> float:
-        up, down = (self._shifted(v, s) for s in (h, -h))
-        total = 0.0
-        for high, low, weight in zip(up, down, u):
-            change = high.astype(np.float64) - low.astype(np.float64)
-            total += _dot([change], [weight])
-        return total / (2 * h)
-
-    def _shifted(self, v: Arrays, h: float) -> Arrays:
-        moved = {
-            x: (value + h * d).astype(x.dtype)
-            for x, value, d in zip(self.xs, self.values, v)
-        }
-        return _evaluate(self.ys, self.at | moved)
-
-
-def _evaluate(nodes: Sequence[Node], at: Mapping[Node, Any]) -> Arrays:
-    results = operators.FUNCTIONS["evaluate"](list(nodes), at)
-    return [np.asarray(r) for r in results]
+        pushed = evaluated(self._forward, self.at | tangents)
+        pulled = evaluated(self._reverse, self.at | cotangents)
+        return _dot(pushed, u), _dot(pulled, v), self.numeric.derivative(u, v)
 
 
 def _like(array: np.ndarray, node: Node) -> np.ndarray:
@@ -232,54 +216,112 @@ class _Row(NamedTuple):
     element: bool
     forward: float
     reverse: float
-    numeric: float
+    numeric: Numeric
 
 
 class _Comparison:
-    """The values compared so far."""
+    """The values compared so far.
 
-    def __init__(self, rtol: float, atol: float):
+    Parameters
+    ----------
+    rtol, atol : float
+    strict : bool
+        That the estimated error of the numeric value is no excuse.
+    method : str
+        How the numeric values were found.
+    """
+
+    def __init__(self, rtol: float, atol: float, strict: bool, method: str):
         self.rtol = rtol
         self.atol = atol
+        self.strict = strict
+        self.method = method
         self.rows: list[_Row] = []
 
-    def add(self, name: str, element: bool, values: tuple[float, float, float]) -> None:
+    def add(
+        self, name: str, element: bool, values: tuple[float, float, Numeric]
+    ) -> None:
         self.rows.append(_Row(name, element, *values))
 
-    def _errors(self) -> np.ndarray:
-        """Return the disagreements in units of the tolerance."""
-        values = np.array([row[2:] for row in self.rows])
-        finite = np.isfinite(values)
-        scale = np.max(np.abs(values), initial=1.0, where=finite)
-        values = np.where(finite, values, 0.0)
-        allowed = self.atol * scale + self.rtol * np.max(np.abs(values), axis=1)
-        errors = np.ptp(values, axis=1) / allowed
-        return np.where(np.all(finite, axis=1), errors, np.inf)
+    def _allowed(self, scale: float, row: _Row) -> float:
+        """Return how far two values may be apart by the tolerances alone."""
+        values = (row.forward, row.reverse, row.numeric.value)
+        largest = max((abs(v) for v in values if np.isfinite(v)), default=0.0)
+        return self.atol * scale + self.rtol * largest
+
+    def _scale(self) -> float:
+        values = np.array([(r.forward, r.reverse, r.numeric.value) for r in self.rows])
+        return float(np.max(np.abs(values), initial=1.0, where=np.isfinite(values)))
+
+    def _error(self, scale: float, row: _Row) -> float:
+        """Return the disagreement of a row in units of the tolerance."""
+        forward, reverse, numeric = row.forward, row.reverse, row.numeric
+        if not np.isfinite([forward, reverse, numeric.value]).all():
+            return np.inf
+        allowed = self._allowed(scale, row)
+        modes = abs(forward - reverse)
+        apart = max(abs(forward - numeric.value), abs(reverse - numeric.value))
+        if not self.strict and numeric.error <= _ROUNDING * scale:
+            apart = max(apart - _EXCUSED * numeric.error, 0.0)
+        return max(modes, apart) / allowed
 
     def report(self, what: str) -> GradientReport:
         """Return the report, or raise `GradientError`."""
         if not self.rows:
-            return GradientReport(0, 0, "", 0.0, 0.0, 0.0, 0.0)
-        errors = self._errors()
+            return GradientReport(0, 0, "", 0.0, 0.0, 0.0, 0.0, self.method, 0.0)
+        scale = self._scale()
+        errors = np.array([self._error(scale, row) for row in self.rows])
         elements = np.array([row.element for row in self.rows])
         # An element says more than a direction: where any is wrong, show the worst.
         wrong = elements & (errors > 1)
-        worst = int(np.argmax(np.where(wrong | ~wrong.any(), errors, -1)))
-        name, _, forward, reverse, numeric = self.rows[worst]
-        if errors[worst] > 1:
+        row = self.rows[int(np.argmax(np.where(wrong | ~wrong.any(), errors, -1)))]
+        error = self._error(scale, row)
+        if error > 1:
             raise GradientError(
-                f"check_grad: the derivatives of {what} disagree, worst by {name}: "
-                f"forward {forward:.10g}, reverse {reverse:.10g}, finite differences "
-                f"{numeric:.10g} (rtol={self.rtol:g}, atol={self.atol:g}). If the "
-                "point is at a kink, move it; otherwise a rule of an op on the way "
-                "is wrong."
+                f"check_grad: the derivatives of {what} disagree, worst by {row.name}: "
+                f"forward {row.forward:.10g}, reverse {row.reverse:.10g}, "
+                f"{self.method} {row.numeric.value:.10g} with an estimated error of "
+                f"{row.numeric.error:.2g} (rtol={self.rtol:g}, atol={self.atol:g}). "
+                + self._diagnosis(scale, row)
             )
         return GradientReport(
             projections=int(np.sum(~elements)),
             entries=int(np.sum(elements)),
-            worst=name,
-            forward=forward,
-            reverse=reverse,
-            numeric=numeric,
-            error=float(errors[worst]),
+            worst=row.name,
+            forward=row.forward,
+            reverse=row.reverse,
+            numeric=row.numeric.value,
+            error=error,
+            method=self.method,
+            numeric_error=row.numeric.error,
+        )
+
+    def _diagnosis(self, scale: float, row: _Row) -> str:
+        forward, reverse, (numeric, error) = row.forward, row.reverse, row.numeric
+        if not np.isfinite([forward, reverse, numeric]).all():
+            return (
+                "Not all are finite: move the point, or guard the expression with "
+                "where on the argument of what fails there."
+            )
+        near = self._allowed(scale, row)
+        excused = near + _EXCUSED * error
+        if abs(forward - reverse) > near:
+            if abs(forward - numeric) <= excused:
+                return "Reverse mode is wrong: a vjp or a transpose on the way."
+            if abs(reverse - numeric) <= excused:
+                return "Forward mode is wrong: a jvp on the way."
+            return "No two agree: rules of both modes are wrong, or the point a kink."
+        if abs(forward - numeric) <= excused and error <= _ROUNDING * scale:
+            return (
+                "The modes agree, and the difference is within the error of the "
+                "numeric value: it is rounding, not a wrong rule. Widen rtol and atol."
+            )
+        if error > max(near, _ROUNDING * abs(numeric)):
+            return (
+                "The modes agree; the differences do not converge, so close to a pole "
+                "or a kink is the point. Move it."
+            )
+        return (
+            "The modes agree with each other. If the point is at a kink, move it; "
+            "otherwise a rule of an op on the way is wrong."
         )

@@ -18,9 +18,10 @@ import numpy as np
 from graphc.derivatives.batching import batched_outputs, substitute
 from graphc.expressions.containers import Structure, flatten, flatten_expressions
 from graphc.graph import operators
+from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import as_node
-from graphc.ops.leaf import new_input
+from graphc.ops.leaf import input_, new_input
 from graphc.ops.move import permute
 from graphc.types import dtypes, sizes
 from graphc.types.errors import InputError, ShapeError
@@ -48,7 +49,8 @@ class Transform:
     Arrays and Python numbers become inputs; a Python float takes the dtype of the
     floating-point arrays beside it, so it does not widen them. Anything else, such
     as None or a text, is static: it must be hashable, and another value traces
-    again. The function should have no side effects; they happen while tracing.
+    again. The function should have no side effects; they happen while tracing. One
+    that uses expressions from outside gives expressions, as if called with them.
     """
 
     def __init__(self, build: Function, fun: Function, **options: Any):
@@ -67,6 +69,8 @@ class Transform:
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = self._trace(leaves, arrays, structure)
+            if compiled is None:
+                return self._build(*args, **kwargs)
             self._compiled[key] = compiled
         return compiled(*[a for a in arrays if a is not None])
 
@@ -75,7 +79,8 @@ class Transform:
 
     def _trace(
         self, leaves: list[Any], arrays: list[np.ndarray | None], structure: Structure
-    ) -> Callable[..., Any]:
+    ) -> Callable[..., Any] | None:
+        """Return the compiled function, None if it uses expressions from outside."""
         names = argument_names(self, structure)
         inputs, given = [], list(leaves)
         for i, array in enumerate(arrays):
@@ -84,6 +89,8 @@ class Transform:
                 inputs.append(given[i])
         args, kwargs = structure.unflatten(given)
         outputs = read_outputs(self._build(*args, **kwargs), self)
+        if uses_others(flatten(outputs)[0], inputs):
+            return None
         return operators.FUNCTIONS["compile"](inputs, outputs, **self._options)
 
 
@@ -95,6 +102,24 @@ def _as_array(leaf: Any) -> np.ndarray | None:
         array = np.asarray(leaf)
         return array.astype(dtypes.as_dtype(array.dtype), copy=False)
     return None
+
+
+def as_arrays(leaves: Sequence[Any]) -> list[np.ndarray]:
+    """Return arrays and numbers as arrays of the dtypes they are traced with.
+
+    Raises
+    ------
+    InputError
+        If one is something else.
+    """
+    arrays = _with_weak_floats(leaves, [_as_array(leaf) for leaf in leaves])
+    for leaf, array in zip(leaves, arrays):
+        if array is None:
+            raise InputError(
+                f"{leaf!r:.60} of type {type(leaf).__name__} is neither an array nor a "
+                "number, and has no derivative."
+            )
+    return arrays  # type: ignore[return-value]
 
 
 def _with_weak_floats(
@@ -154,6 +179,14 @@ def read_outputs(tree: Any, fun: Function) -> Any:
     what = f"the result of {getattr(fun, '__name__', 'the function')}"
     leaves, structure = flatten_expressions(tree, what, as_node)
     return structure.unflatten(leaves)
+
+
+def uses_others(outputs: Sequence[Node], inputs: Sequence[Node]) -> bool:
+    """Tell whether expressions depend on inputs besides the given ones."""
+    known = set(inputs)
+    return any(
+        node.op is input_ and node not in known for node in topological_order(outputs)
+    )
 
 
 def is_function(y: Any) -> bool:

@@ -193,6 +193,7 @@ where = Elementwise(
     ),
     sympy=lambda sp, c, x, y: sp.Piecewise((x, c), (y, True)),
     sign=lambda args, signs: weakest(signs[1:]),
+    analytic=True,
 )
 
 
@@ -221,6 +222,7 @@ minimum = Elementwise(
     "minimum",
     2,
     numpy=np.minimum,
+    analytic=False,
     scalar="min",
     signature=any_dtype,
     partials=(
@@ -234,6 +236,7 @@ maximum = Elementwise(
     "maximum",
     2,
     numpy=np.maximum,
+    analytic=False,
     scalar="max",
     signature=any_dtype,
     partials=(
@@ -311,6 +314,7 @@ stop_gradient = Elementwise(
     cost=0,
 )
 """The identity, whose derivative is zero."""
+stop_gradient.blocks_derivatives = True
 
 
 # ----------------------------------------------------------------- application

@@ -118,6 +118,8 @@ class Op:
     param_names: tuple[str, ...] = ()
     built_in: bool = True
     is_constant: ClassVar[bool] = False
+    blocks_derivatives: bool = False  # what carries none was meant to carry none
+    analytic: bool = False  # `numpy` is an analytic function, of complex arrays too
 
     def __init__(self, name: str):
         internal_assert(name not in REGISTRY, f"op {name} is declared twice")
@@ -159,6 +161,10 @@ class Op:
         They let compiled code tell that all is well without asking `check`.
         """
         return ()
+
+    def differentiable(self, node: Node) -> Sequence[int]:
+        """Return the positions of the arguments that may carry a derivative."""
+        return range(len(node.args))
 
     def jvp(self, node: Node, tangents: Sequence[Node | None]) -> Node | None:
         """Return the tangent of the result; None is a tangent of zero."""
@@ -316,6 +322,9 @@ class Elementwise(Op):
         Arithmetic operations for each element.
     transcendental : int
         Calls of exp, log, sin and the like for each element.
+    analytic : bool, optional
+        `numpy` is an analytic function, of complex arrays too. By default what is
+        one of NumPy's ufuncs, those that are not analytic refusing complex arrays.
     param_names : tuple of str
         Names of the parameters. An op with parameters, such as the order of
         `polygamma`, gets them before the operands in `numpy`, `scalar` (after `k`),
@@ -341,6 +350,7 @@ class Elementwise(Op):
         sign: SignRule | None = None,
         cost: int = 1,
         transcendental: int = 0,
+        analytic: bool | None = None,
         param_names: tuple[str, ...] = (),
     ):
         super().__init__(name)
@@ -360,6 +370,7 @@ class Elementwise(Op):
         self.sign = sign
         self.cost = cost
         self.transcendental = transcendental
+        self.analytic = isinstance(numpy, np.ufunc) if analytic is None else analytic
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         given = tuple([a.type.dtype for a in args])
@@ -441,10 +452,14 @@ class Linear(Op):
     linear: tuple[int, ...] | None = None
     """Positions of the linear arguments; None for all."""
     jointly = True
+    analytic = True
 
     def linear_positions(self, node: Node) -> tuple[int, ...]:
         """Return the positions of the arguments the result is linear in."""
         return tuple(range(len(node.args))) if self.linear is None else self.linear
+
+    def differentiable(self, node: Node) -> Sequence[int]:
+        return self.linear_positions(node)
 
     def transpose(self, node: Node, cotangent: Node, position: int) -> Node | None:
         """Return the cotangent of one linear argument."""

@@ -77,6 +77,7 @@ rsqrt = Elementwise(
     poles=lambda x: [(x, "positive")],
     sympy=lambda sp, x: 1 / sp.sqrt(x),
     sign=_reciprocal_sign,
+    analytic=True,
     cost=2,
 )
 """``1 / sqrt(x)``."""
@@ -143,6 +144,7 @@ integer_power_ = Elementwise(
     "integer_power",
     1,
     numpy=lambda n, x: np.power(x, x.dtype.type(n)),
+    analytic=True,
     scalar=_multiplied,
     signature=counted,
     partials=(_by_raised,),

@@ -124,6 +124,7 @@ class Product(AxisReduction):
     """
 
     instruction = "mul"
+    analytic = True
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         _numbers(self.name, args)

@@ -125,6 +125,7 @@ class CumulativeProduct(Scan, General):
 
     instruction = "mul"
     initial = 1
+    analytic = True
 
     def step(self, k: Scalars, carry: Value, *elements: Value) -> Value:
         return k("mul", carry, elements[0])
@@ -157,6 +158,7 @@ class LinearRecurrence(Scan, General):
     """
 
     cost = 2
+    analytic = True
 
     def step(self, k: Scalars, carry: Value, *elements: Value) -> Value:
         a, b = elements

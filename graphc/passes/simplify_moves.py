@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from graphc.graph.node import Node
+from graphc.ops.arithmetic import add
 from graphc.ops.declare import Elementwise
 from graphc.ops.index import gather_
 from graphc.ops.move import (
@@ -260,6 +261,18 @@ def slice_of_pad(node: Node) -> Node | None:
         inside &= surely_not_negative(begin) and surely_not_negative(extent - last)
         first.append(begin)
     return slice_(x, tuple(first), counts) if inside else None
+
+
+@rules.on(slice_op)
+def slice_of_sum_of_pads(node: Node) -> Node | None:
+    """(pad(x) + y)[a] -> x[b] + y[a], if a lies within x or beside it."""
+    (total,), params = node.args, node.params
+    if total.op is not add:
+        return None
+    parts = [slice_op(x, params=params) for x in total.args if x.shape == total.shape]
+    if len(parts) != 2 or all(slice_of_pad(part) is None for part in parts):
+        return None
+    return add(*parts)
 
 
 # ---------------------------------------------------------------- concatenation

@@ -9,6 +9,7 @@ import numpy as np
 from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
 from graphc.ops import logic
+from graphc.ops.custom import custom_
 from graphc.ops.declare import Elementwise
 from graphc.ops.leaf import constant
 from graphc.passes.patterns import as_typed, number, uniform
@@ -223,3 +224,9 @@ def _keeps_enough(source: np.dtype, between: np.dtype, target: np.dtype) -> bool
 def stop_gradient_done(node: Node) -> Node | None:
     """stop_gradient(x) -> x: derivatives are built by now."""
     return node.args[0]
+
+
+@rules.on(custom_)
+def custom_derivative_done(node: Node) -> Node | None:
+    """custom(x, ..., y) -> y: derivatives are built by now."""
+    return node.args[-1]

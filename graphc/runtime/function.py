@@ -13,8 +13,10 @@ from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
 from graphc.runtime.arguments import as_donated, as_input, check_out, overlapping
 from graphc.runtime.compiled import PLAIN, Compiled, CompileOptions
+from graphc.runtime.finite import preserved, require_finite
+from graphc.runtime.signature import Signature
 from graphc.types import sizes
-from graphc.types.config import read_threads
+from graphc.types.config import on_change, options, read_threads
 from graphc.types.errors import (
     AllocationError,
     IndexOutOfRangeError,
@@ -25,6 +27,17 @@ from graphc.types.sizes import Dim, SizeLike
 
 if TYPE_CHECKING:
     from graphc.runtime.memory import MemoryReport
+
+
+_watching = options().check_finite  # read in every call, which must be quick
+
+
+def _watch() -> None:
+    global _watching
+    _watching = options().check_finite
+
+
+on_change(_watch)
 
 
 class KernelInfo(NamedTuple):
@@ -89,14 +102,8 @@ class Function:
         self._others: dict[int, Function] = {}
         self._inputs = inputs
         self._outputs = outputs
-        self._nested = inputs.kind not in (list, tuple) or any(
-            c.kind is not None for c in inputs.children
-        )
-        self._names = {
-            n.name: i
-            for i, n in enumerate(original.inputs)
-            if not self._nested and n.name
-        }
+        self._signature = Signature(original.inputs, inputs)
+        self._nested = self._signature.nested
         self._constant_shapes = _constant_shapes(original)
         self._bare = outputs.kind is None
         self._pack = self._packing()
@@ -123,8 +130,10 @@ class Function:
     ) -> Any:
         if threads is not None:
             return self.with_threads(threads)(*args, out=out, **named)
+        if _watching:
+            return self._watched(args, named, out)
         if self._native is not None and out is None and not named:
-            flat = self._leaves(args, named) if self._nested else args
+            flat = self._signature.leaves(args, named) if self._nested else args
             result = self._native(*flat)
             if result is not NotImplemented:
                 return result if self._bare else self._pack(result)
@@ -132,7 +141,7 @@ class Function:
 
     def _call(self, args: Sequence[Any], named: Mapping[str, Any], out: Any) -> Any:
         """Call with whatever arguments, converted and checked as needed."""
-        leaves = self._leaves(args, named)
+        leaves = self._signature.leaves(args, named)
         given = None if out is None else self._outputs.flatten_like(out, "out")
         extra = () if given is None else (*given, NotImplemented)
         if self._native is not None and given is not None:
@@ -161,6 +170,20 @@ class Function:
             if array is not result:
                 array[...] = result
         return out
+
+    def _watched(self, args: Sequence[Any], named: Mapping[str, Any], out: Any) -> Any:
+        """Call, and raise `NonFiniteError` if a result is not finite."""
+        leaves = self._signature.leaves(args, named)
+        given = [] if out is None else self._outputs.flatten_like(out, "out")
+        arrays = preserved(
+            [as_input(n, a) for n, a in zip(self.original.inputs, leaves)],
+            self._donated,
+            given,
+        )
+        result = self._call(args, named, out)
+        results = self._outputs.flatten_like(result)
+        require_finite(self.graph, arrays, results, self._outputs.paths("result"))
+        return result
 
     def with_threads(self, threads: int | None) -> Function:
         """Return this function with another number of threads for its calls.
@@ -279,64 +302,6 @@ class Function:
             for o in self.original.outputs
         ]
 
-    def _leaves(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-        count = 1 if self._inputs.kind not in (list, tuple) else len(self._inputs.keys)
-        given = list(args)
-        if named:
-            given = self._with_names(given, named, count)
-        if len(given) != count:
-            raise InputError(
-                f"{count} inputs are needed, {len(given)} were given. The inputs are "
-                f"{self._input_text()}."
-            )
-        if not self._nested:
-            return given
-        if self._inputs.kind not in (list, tuple):
-            return self._inputs.flatten_like(given[0], self._argument_name(0))
-        leaves: list[Any] = []
-        for position, (child, value) in enumerate(zip(self._inputs.children, given)):
-            leaves += child.flatten_like(value, self._argument_name(position))
-        return leaves
-
-    def _argument_name(self, position: int) -> str:
-        return f"argument {position}"
-
-    def _with_names(
-        self, given: list[Any], named: Mapping[str, Any], count: int
-    ) -> list[Any]:
-        slots = {}
-        offset = 0
-        children = self._inputs.children if self._inputs.children else (self._inputs,)
-        for position, child in enumerate(children):
-            if child.kind is None:
-                slots[self.original.inputs[offset].name] = position
-            offset += child.count
-        missing = object()
-        full = given + [missing] * (count - len(given))
-        for name, value in named.items():
-            if sum(n.name == name for n in self.original.inputs) > 1:
-                raise InputError(
-                    f"more than one input is named {name!r}: give them by position. "
-                    f"The inputs are {self._input_text()}."
-                )
-            if name not in slots:
-                raise InputError(
-                    f"unknown input {name!r}; the inputs are {self._input_text()}."
-                )
-            if slots[name] < len(given):
-                raise InputError(f"input {name!r} is given by position and by name.")
-            full[slots[name]] = value
-        left = [str(n) for n, p in slots.items() if full[p] is missing]
-        if left or any(v is missing for v in full):
-            raise InputError(
-                f"missing inputs: {', '.join(left) or 'a nested one'}; the inputs are "
-                f"{self._input_text()}."
-            )
-        return full
-
-    def _input_text(self) -> str:
-        return ", ".join(n.label() for n in self.original.inputs) or "none"
-
     # ----------------------------------------------------------- inspection
 
     @property
@@ -443,7 +408,7 @@ class Function:
 
     def __repr__(self) -> str:
         return (
-            f"<graphc Function ({self._input_text()}) -> "
+            f"<graphc Function ({self._signature.text()}) -> "
             f"{', '.join(str(o.type) for o in self.original.outputs)}, {self.backend}>"
         )
 

@@ -39,6 +39,11 @@ class Options:
     symbolic_limit : int
         GRAPHC_SYMBOLIC_LIMIT: how many scalar operations an expression may have that
         is differentiated through sympy.
+    check_finite : bool
+        GRAPHC_CHECK_FINITE: a call of a compiled function whose result has a NaN or
+        infinity raises `NonFiniteError`, which names the first operation that made
+        one, its operands, and the user's line. Intermediate values that do not reach
+        a result do not count. It holds for functions compiled before, too.
     """
 
     debug: int = 0
@@ -47,6 +52,7 @@ class Options:
     cache_dir: str = ""
     change_rounding: bool = False
     symbolic_limit: int = 500
+    check_finite: bool = False
 
 
 _ENVIRONMENT = {
@@ -56,6 +62,7 @@ _ENVIRONMENT = {
     "cache_dir": "GRAPHC_CACHE_DIR",
     "change_rounding": "GRAPHC_CHANGE_ROUNDING",
     "symbolic_limit": "GRAPHC_SYMBOLIC_LIMIT",
+    "check_finite": "GRAPHC_CHECK_FINITE",
 }
 
 
@@ -165,7 +172,7 @@ def config(**changes: Any) -> Iterator[Options]:
     ----------
     **changes
         Fields of `Options`: debug, check, threads, cache_dir, change_rounding,
-        symbolic_limit.
+        symbolic_limit, check_finite.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import graphc.runtime.compile  # noqa: F401  (so that what is patched is put back)
 from graphc.backends.reference import run
 from graphc.expressions.containers import flatten
 from graphc.graph import operators

@@ -180,6 +180,9 @@ SELECT = {
     "cast_same": Example(lambda: ar.cast_(x, params=(np.dtype("float64"),))),
     "cast_twice": Example(lambda: ar.cast(ar.cast(f, "float64"), "float32")),
     "stop_gradient_done": Example(lambda: cg.stop_gradient(x)),
+    "custom_derivative_done": Example(
+        lambda: cg.custom_derivative(cg.sin, vjp=lambda r, c: (c,))(x)
+    ),
 }
 
 MOVES = {
@@ -203,6 +206,9 @@ MOVES = {
     "slice_of_broadcast": Example(lambda: _wide(x, 4, n)[1:3]),
     "slice_of_pad": Example(lambda: slicing.slice_(_pad(x, 2, 1), (2,), (n,))),
     "concatenate_pieces": Example(lambda: slicing.concatenate([c[:1], c[1:3]], 0)),
+    "slice_of_sum_of_pads": Example(
+        lambda: slicing.slice_(_pad(x, 0, 2) + _pad(y, 2, 0), (0,), (1,))
+    ),
     "slice_of_concatenation": Example(
         lambda: slicing.slice_(slicing.concatenate([x, y], 0), (n,), (n,))
     ),

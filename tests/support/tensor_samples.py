@@ -702,3 +702,36 @@ for _label, _array, _shape in _MATRICES:
             _b,
             shapes=_shapes,
         )
+
+# ------------------------------------------------------------------------ custom
+
+
+def _scaled_sine(x: Node, y: Node) -> Node:
+    return x * cg.sin(y)
+
+
+def _scaled_sine_jvp(primals: Any, tangents: Any) -> Any:
+    (x, y), (dx, dy) = primals, tangents
+    return _scaled_sine(x, y), dx * cg.sin(y) + dy * x * cg.cos(y)
+
+
+add_sample(
+    "custom",
+    "jvp",
+    cg.custom_derivative(_scaled_sine, jvp=_scaled_sine_jvp),
+    lambda x, y: x * np.sin(y),
+    real(3),
+    real(3),
+    shapes=[("n",), ("n",)],
+)
+add_sample(
+    "custom",
+    "vjp",
+    cg.custom_derivative(
+        lambda x: cg.exp(x).sum(axis=0),
+        vjp=lambda residuals, c: (cg.exp(residuals[0][0]) * c,),
+    ),
+    lambda x: np.exp(x).sum(axis=0),
+    real(3, 2),
+    shapes=[("n", 2)],
+)

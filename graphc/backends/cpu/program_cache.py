@@ -68,7 +68,8 @@ def key_of(graph: Graph, settings: object) -> str | None:
     except _Undescribed:
         return None
     versions = (_own_code(), cache.machine(), sys.version, np.__version__)
-    chosen = replace(chosen, threads=0, cache_dir="")  # the others may matter
+    # the others may matter
+    chosen = replace(chosen, threads=0, cache_dir="", check_finite=False)
     more = (versions, chosen, settings)
     return hashlib.sha256(f"{more!r}\n{text}".encode()).hexdigest()
 
