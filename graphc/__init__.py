@@ -27,6 +27,7 @@ _HOMES = {
         *("value_and_grad", "vjp", "vmap"),
     ),
     "graphc.derivatives.check": ("check_grad",),
+    "graphc.derivatives.choice": ("explain",),
     "graphc.derivatives.sparsity.api": ("sparsity",),
     "graphc.derivatives.sparsity.colouring": ("Coloring", "coloring"),
     "graphc.derivatives.sparsity.matrix": ("SparseMatrix",),
@@ -125,6 +126,7 @@ if TYPE_CHECKING:
         vmap,
     )
     from graphc.derivatives.check import check_grad
+    from graphc.derivatives.choice import explain
     from graphc.derivatives.custom import custom_derivative
     from graphc.derivatives.implicit import implicit
     from graphc.derivatives.linearize import linearize

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from graphc.derivatives.chain import (
     TRANSCENDENTAL,
@@ -22,10 +23,12 @@ from graphc.derivatives.chain import (
     narrowest,
     tangent_cost,
 )
+from graphc.expressions.containers import flatten_expressions
 from graphc.graph import operators
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.types import sizes
+from graphc.types.errors import InputError, ShapeError
 
 NOMINAL_SIZE = 64
 """What a symbolic dimension counts as where costs are compared."""
@@ -45,8 +48,11 @@ SYMBOLIC_NODES = 60
 SYMBOLIC_GAIN = 1.25
 """How many times fewer operations sympy's derivative must have."""
 
-DENSE = 16
+DENSE = 64
 """A derivative with more than one entry in so many is not looked at as sparse."""
+
+CLOSE = 1.25
+"""Costs within this factor are equal, for they are counts: the sizes then decide."""
 
 BYTES = 4
 """Bytes of the result that count as much as an operation."""
@@ -111,18 +117,54 @@ class ModeChoice:
         return "\n".join(lines)
 
 
-_CHOICES: WeakKeyDictionary[Node, ModeChoice] = WeakKeyDictionary()
+_CHOICES: dict[int, tuple[ref[Node], ModeChoice]] = {}
+"""By the id of a node: a weak dictionary would compare nodes, and build comparisons."""
 
 
-def remember(results: Sequence[Node], choice: ModeChoice) -> None:
+def remember(results: Sequence[Any], choice: ModeChoice) -> None:
     """Keep what was weighed for expressions as long as they live."""
-    for node in results:
-        _CHOICES[node] = choice
+    for node in flatten_expressions(list(results), "results")[0]:
+        number = id(node)
+        _CHOICES[number] = ref(node, partial(_forget, number)), choice
+
+
+def _forget(number: int, _: ref[Node]) -> None:
+    _CHOICES.pop(number, None)
 
 
 def choice_of(node: Node) -> ModeChoice | None:
     """Return what was weighed for an expression made by ``mode="auto"``."""
-    return _CHOICES.get(node)
+    found = _CHOICES.get(id(node))
+    return None if found is None else found[1]
+
+
+def explain(derivative: Any) -> ModeChoice:
+    """Return what ``mode="auto"`` weighed for a Jacobian or Hessian.
+
+    Parameters
+    ----------
+    derivative : expression or SparseMatrix, or nested containers of them
+        As `jacobian` or `hessian` returned it.
+
+    Returns
+    -------
+    ModeChoice
+        Prints as a table.
+
+    Raises
+    ------
+    InputError
+        If it was not made by mode "auto".
+    """
+    leaves, _ = flatten_expressions(derivative, "derivative")
+    for leaf in leaves:
+        found = choice_of(leaf)
+        if found is not None:
+            return found
+    raise InputError(
+        'explain: this is no derivative that jacobian or hessian made by mode="auto". '
+        "Give what they returned, before anything is computed from it."
+    )
 
 
 def count(node: Node) -> int:
@@ -157,13 +199,32 @@ def choose(ys: Sequence[Node], xs: Sequence[Node]) -> ModeChoice:
         choice.plan = chain
         cost = Cost(chain.sweeps, chain.best.cost, bytes_, chain.text())
         choice.costs["mixed"] = cost
-    choice.costs["reverse"] = Cost(rows, reverse, bytes_)  # first: it wins ties
     choice.costs["forward"] = Cost(columns, forward, bytes_)
+    choice.costs["reverse"] = Cost(rows, reverse, bytes_)
     _consider_symbolic(ys, xs, bytes_, choice)
-    choice.mode = min(choice.costs, key=lambda m: choice.costs[m].total)
-    if chain is not None and chain.best.kind in ("forward", "reverse"):
-        choice.mode = chain.best.kind
+    choice.mode = min(choice.costs, key=lambda m: choice.costs[m].operations)
+    apart = max(forward, reverse) / max(1, min(forward, reverse))
+    if choice.mode in ("forward", "reverse") and apart < CLOSE:
+        choice.mode = "forward" if rows > columns else "reverse"
     return choice
+
+
+def choose_hessian(gradients: Sequence[Node], xs: Sequence[Node]) -> ModeChoice:
+    """Compare forward over reverse mode with sympy for second derivatives."""
+    choice = ModeChoice("forward")
+    bytes_ = sum(count(a) * count(b) * a.dtype.itemsize for a in xs for b in xs)
+    columns = sum(map(count, xs))
+    work = sum(count(x) * tangent_cost(gradients, x, operations) for x in xs)
+    choice.costs["forward"] = Cost(columns, work, bytes_, "over reverse")
+    _consider_symbolic(gradients, xs, bytes_, choice, "forward")
+    if "symbolic" in choice.costs:
+        choice.mode = "symbolic"
+    return choice
+
+
+def cheaper_mode(ys: Sequence[Node], xs: Sequence[Node]) -> str:
+    """Return "reverse" if `ys` have no more elements than `xs`, else "forward"."""
+    return "forward" if sum(map(count, ys)) > sum(map(count, xs)) else "reverse"
 
 
 def _chain(ys: Sequence[Node], xs: Sequence[Node], choice: ModeChoice) -> Chain | None:
@@ -180,7 +241,11 @@ def _chain(ys: Sequence[Node], xs: Sequence[Node], choice: ModeChoice) -> Chain 
 
 
 def _consider_symbolic(
-    ys: Sequence[Node], xs: Sequence[Node], bytes_: int, choice: ModeChoice
+    ys: Sequence[Node],
+    xs: Sequence[Node],
+    bytes_: int,
+    choice: ModeChoice,
+    other: str = "reverse",
 ) -> None:
     small = len(topological_order(ys)) <= SYMBOLIC_NODES
     if not small or any(n.ndim for n in (*ys, *xs)):
@@ -192,8 +257,7 @@ def _consider_symbolic(
     if cost is None:
         choice.reasons["symbolic"] = "sympy has no word for an operation"
         return
-    reverse = choice.costs["reverse"]._replace(operations=cost.reverse)
-    choice.costs["reverse"] = reverse
+    choice.costs[other] = choice.costs[other]._replace(operations=cost.reverse)
     if cost.symbolic * SYMBOLIC_GAIN < cost.reverse:
         choice.costs["symbolic"] = Cost(0, cost.symbolic, bytes_)
     else:
@@ -202,10 +266,10 @@ def _consider_symbolic(
 
 def consider_sparse(
     choice: ModeChoice,
-    plan: Callable[[int], Any],
+    plan: Callable[[], Any],
     sweep: int,
-    entries: int,
-    itemsize: int,
+    ys: Sequence[Node],
+    xs: Sequence[Node],
 ) -> None:
     """Compare a sparse derivative with the dense ways; take it if it is far cheaper.
 
@@ -213,27 +277,31 @@ def consider_sparse(
     ----------
     choice : ModeChoice
     plan : callable
-        Returns the `sparsity.compressed.Plan`, or None if a pattern on the way has more
-        entries than its argument says.
+        Returns the `sparsity.compressed.Plan`.
     sweep : int
         Operations of one sweep.
-    entries : int
-        Of the dense derivative.
-    itemsize : int
+    ys, xs : sequence of Node
+        What is differentiated, and by what.
     """
+    from graphc.derivatives.sparsity.rows import TooManyEntries, at_most
+
+    entries = sum(map(count, ys)) * sum(map(count, xs))
+    itemsize = max(x.dtype.itemsize for x in xs)
     if entries < SPARSE_FROM:
         choice.reasons["sparse"] = f"{entries:,} entries are few: they come dense"
         return
-    found = plan(entries // DENSE)
-    if found is None:
+    try:
+        with at_most(entries // DENSE):
+            found = plan()
+    except TooManyEntries:
         choice.reasons["sparse"] = f"more than 1 in {DENSE} entries may not be zero"
         return
-    cost = Cost(
-        found.sweeps,
-        found.sweeps * sweep + found.nnz,
-        found.nnz * itemsize,
-        f"{found.nnz:,} of {entries:,} entries",
-    )
+    except ShapeError:
+        choice.reasons["sparse"] = "a size is symbolic"
+        return
+    note = f"{found.nnz:,} of {entries:,} entries"
+    work = found.sweeps * sweep + found.nnz
+    cost = Cost(found.sweeps, work, found.nnz * itemsize, note)
     choice.costs["sparse"] = cost
     dense = min(c.total for m, c in choice.costs.items() if m != "sparse")
     if cost.total * SPARSE_GAIN < dense:

@@ -8,6 +8,14 @@ from typing import Any
 from graphc.derivatives.activity import Activity
 from graphc.derivatives.arguments import ones, read_result, read_scalar, read_wrt
 from graphc.derivatives.batching import push_batch
+from graphc.derivatives.choice import (
+    ModeChoice,
+    cheaper_mode,
+    choose,
+    choose_hessian,
+    consider_sparse,
+    remember,
+)
 from graphc.derivatives.forward import push_forward
 from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.seeds import basis, push_selection
@@ -21,12 +29,7 @@ from graphc.graph.node import Node
 from graphc.ops.arithmetic import cast
 from graphc.ops.leaf import full, new_input
 from graphc.ops.move import permute, reshape
-from graphc.types import sizes
 from graphc.types.errors import ConfigError
-from graphc.types.sizes import SizeLike
-
-NOMINAL_SIZE = 64
-"""What a symbolic dimension counts as where sizes are compared."""
 
 MODES = ("auto", "forward", "reverse", "sparse", "symbolic")
 
@@ -36,13 +39,35 @@ def jacobian_of(y: Any, x: Any, mode: str, disconnected: str) -> Any:
     check_mode("jacobian", mode)
     ys, y_structure = read_result(y, "jacobian")
     xs, x_structure = read_wrt(x)
+    Activity(topological_order(ys), ys, xs, disconnected)
+
+    def plan() -> Any:
+        from graphc.derivatives.sparsity.compressed import plan_jacobian
+
+        return plan_jacobian(ys, xs, disconnected)
+
+    choice: ModeChoice | None = None
+    if mode == "auto" and ys and xs:
+        choice = choose(ys, xs)
+        sweep = min(
+            choice.costs[m].operations // max(choice.costs[m].sweeps, 1)
+            for m in ("forward", "reverse")
+        )
+        consider_sparse(choice, plan, sweep, ys, xs)
+        mode = choice.mode
+    rows: list[list[Any]]
     if mode == "sparse":
         from graphc.derivatives.sparsity.compressed import sparse_jacobian
 
-        matrices = sparse_jacobian(ys, xs, disconnected)
-        return y_structure.unflatten([x_structure.unflatten(row) for row in matrices])
-    Activity(topological_order(ys), ys, xs, disconnected)
-    rows = blocks(ys, xs, mode)
+        found = plan() if choice is None else choice.plan
+        rows = list(sparse_jacobian(ys, xs, found))
+    elif mode == "mixed":
+        assert choice is not None
+        rows = [[choice.plan.jacobian(_base)]]
+    else:
+        rows = blocks(ys, xs, mode)
+    if choice is not None:
+        remember([n for row in rows for n in row], choice)
     return y_structure.unflatten([x_structure.unflatten(row) for row in rows])
 
 
@@ -51,18 +76,37 @@ def hessian_of(y: Any, x: Any, mode: str, disconnected: str) -> Any:
     check_mode("hessian", mode)
     scalar = read_scalar(y, "hessian")
     xs, structure = read_wrt(x)
+    gradients = pull_back([scalar], ones([scalar]), xs, disconnected)
+
+    def plan() -> Any:
+        from graphc.derivatives.sparsity.compressed import plan_hessian
+
+        return plan_hessian(scalar, xs, disconnected)
+
+    choice: ModeChoice | None = None
+    if mode == "auto" and xs:
+        choice = choose_hessian(gradients, xs)
+        sweep = choice.costs["forward"]
+        each = sweep.operations // max(sweep.sweeps, 1)
+        consider_sparse(choice, plan, each, xs, xs)
+        mode = choice.mode
+    rows: list[list[Any]]
     if mode == "sparse":
         from graphc.derivatives.sparsity.compressed import sparse_hessian
 
-        matrices = sparse_hessian(scalar, xs, disconnected)
-        return structure.unflatten([structure.unflatten(row) for row in matrices])
-    if mode == "symbolic":
-        Activity(topological_order([scalar]), [scalar], xs, disconnected)
+        found = plan() if choice is None else choice.plan
+        rows = list(sparse_hessian(xs, found))
+    elif mode == "symbolic":
         rows = symbolic_hessian(scalar, xs)
-        return structure.unflatten([structure.unflatten(row) for row in rows])
-    gradients = pull_back([scalar], ones([scalar]), xs, disconnected)
-    rows = blocks(gradients, xs, "forward" if mode == "auto" else mode)
+    else:
+        rows = blocks(gradients, xs, "forward" if mode == "auto" else mode)
+    if choice is not None:
+        remember([n for row in rows for n in row], choice)
     return structure.unflatten([structure.unflatten(row) for row in rows])
+
+
+def _base(y: Node, x: Node, mode: str) -> Node:
+    return blocks([y], [x], mode)[0][0]
 
 
 def check_mode(what: str, mode: str) -> None:
@@ -70,18 +114,6 @@ def check_mode(what: str, mode: str) -> None:
     if mode not in MODES:
         names = ", ".join(repr(m) for m in MODES)
         raise ConfigError(f"{what}: mode {mode!r} is unknown; use one of {names}.")
-
-
-def cheaper_mode(ys: Sequence[Node], xs: Sequence[Node]) -> str:
-    """Return "reverse" if the results have no more elements than `xs`, else "forward".
-
-    A symbolic dimension that does not cancel from the comparison counts as
-    `NOMINAL_SIZE`.
-    """
-    surplus: SizeLike = sum((y.size for y in ys), 0) - sum((x.size for x in xs), 0)
-    return (
-        "forward" if sizes.evaluate(surplus, lambda d: NOMINAL_SIZE) > 0 else "reverse"
-    )
 
 
 def blocks(ys: Sequence[Node], xs: Sequence[Node], mode: str) -> list[list[Node]]:

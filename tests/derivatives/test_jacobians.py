@@ -7,7 +7,7 @@ import pytest
 
 import graphc as cg
 from graphc.derivatives.batching import push_batch
-from graphc.derivatives.jacobians import cheaper_mode
+from graphc.derivatives.choice import cheaper_mode
 from graphc.graph.graph import topological_order
 from graphc.ops.leaf import new_input
 

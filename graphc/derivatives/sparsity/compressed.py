@@ -105,6 +105,8 @@ def plan_jacobian(ys: Sequence[Node], xs: Sequence[Node], disconnected: str) -> 
     ------
     ShapeError
         If a size is symbolic.
+    TooManyEntries
+        If a pattern on the way has more entries than `rows.at_most` allows.
     """
     size = size_reader(None, "jacobian")
     Activity(topological_order(ys), ys, xs, disconnected)
@@ -151,11 +153,10 @@ def _fewest(
 
 
 def sparse_jacobian(
-    ys: Sequence[Node], xs: Sequence[Node], disconnected: str
+    ys: Sequence[Node], xs: Sequence[Node], plan: Plan
 ) -> list[list[SparseMatrix]]:
     """Return the derivative of each of `ys` (rows) by each of `xs` (columns)."""
     size = size_reader(None, "jacobian")
-    plan = plan_jacobian(ys, xs, disconnected)
     shares = plan.shares(size)
     heights = [_count(y, size) for y in ys]
     starts = np.cumsum([0, *heights])
@@ -165,11 +166,8 @@ def sparse_jacobian(
     ]
 
 
-def sparse_hessian(
-    y: Node, xs: Sequence[Node], disconnected: str
-) -> list[list[SparseMatrix]]:
+def sparse_hessian(xs: Sequence[Node], plan: Plan) -> list[list[SparseMatrix]]:
     """Return the second derivatives of a scalar by each pair of `xs`."""
-    plan = plan_hessian(y, xs, disconnected)
     shares = plan.shares(size_reader(None, "hessian"))
     spans = [_span(plan.columns[x]) for x in xs]
     return [

@@ -7,7 +7,9 @@ merge them in time near the number of their entries.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,29 @@ import numpy as np
 from graphc.ops.dependence import Dependence, Grouped, Pairs, Running, Selected
 
 _serial = itertools.count()
+
+_most: ContextVar[int | None] = ContextVar("most", default=None)
+
+
+class TooManyEntries(Exception):
+    """A pattern has more entries than `at_most` allows."""
+
+
+@contextmanager
+def at_most(entries: int | None) -> Iterator[None]:
+    """Raise `TooManyEntries` rather than make a pattern with more entries."""
+    token = _most.set(entries)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
+def _check(matrix: Any, picked: np.ndarray) -> None:
+    """Raise `TooManyEntries` if some rows of a matrix have too many, all together."""
+    most = _most.get()
+    if most is not None and np.diff(matrix.indptr)[picked].sum() > most:
+        raise TooManyEntries
 
 
 class Rows:
@@ -89,6 +114,7 @@ def carried(dependence: Dependence, parts: Sequence[Rows | int], size: int) -> R
     if isinstance(dependence, Grouped):
         merged = _merged(matrix, dependence.group, dependence.total)
         if dependence.result is not None:
+            _check(merged, dependence.result)
             merged = merged[dependence.result]
         return Rows(merged)
     if isinstance(dependence, Running):
@@ -117,6 +143,7 @@ def _picked(matrix: Any, source: np.ndarray) -> Any:
         height = matrix.shape[0]
         matrix = csr(matrix.indices, indptr, (height + 1, matrix.shape[1]))
         source = np.where(source < 0, height, source)
+    _check(matrix, source)
     return matrix[source]
 
 
@@ -135,6 +162,7 @@ def _merged(matrix: Any, group: np.ndarray, count: int) -> Any:
 def _paired(matrix: Any, pairs: Pairs, size: int) -> Any:
     from scipy.sparse import csr_array
 
+    _check(matrix, pairs.argument)
     data = np.ones(len(pairs.result), bool)
     shape = (size, matrix.shape[0])
     incidence = csr_array((data, (pairs.result, pairs.argument)), shape=shape)
