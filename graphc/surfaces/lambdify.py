@@ -213,8 +213,8 @@ class Lambdified:
     ):
         import sympy as sp
 
-        single = isinstance(args, (str, sp.Basic)) and not isinstance(args, sp.Tuple)
-        single = single and not isinstance(args, (sp.MatrixBase, sp.NDimArray))
+        listed = (list, tuple, sp.Tuple, sp.MatrixBase, sp.NDimArray)
+        single = not isinstance(args, listed)
         self._made_from = (args, expr, functions, backend, threads)
         self._options: dict[str, Any] = {"backend": backend, "threads": threads}
         self._arguments = [_argument(a) for a in ([args] if single else args)]

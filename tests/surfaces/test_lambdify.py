@@ -169,6 +169,8 @@ def test_the_reference_backend():
 
 
 BAD = [
+    (lambda: cg.lambdify({X, Y}, X), cg.InputError, "of type set is neither a symbol"),
+    (lambda: cg.lambdify(3, X), cg.InputError, "argument 3 of type int is neither"),
     (lambda: cg.lambdify("x", X), cg.InputError, "argument 'x' is a text; texts"),
     (lambda: cg.lambdify(["x"], X), cg.InputError, "argument 'x' is a text; texts"),
     (lambda: cg.lambdify(X, "x + 1"), cg.InputError, "is a text; texts are never"),

@@ -28,6 +28,7 @@ from graphc.derivatives.symbolic.vocabulary import (
     is_step,
     ops_by_class,
 )
+from graphc.expressions import linalg
 from graphc.expressions.creation import arange
 from graphc.expressions.indexing import getitem, trace
 from graphc.expressions.joining import stack
@@ -409,4 +410,6 @@ def _rules() -> dict[str, Rule]:
         "MatAdd": Rule(read_add, _args),
         "Transpose": _unary(matrix_transpose),
         "Trace": _unary(trace),
+        "Inverse": _unary(linalg.inv),
+        "Determinant": _unary(linalg.det),
     }

@@ -179,6 +179,10 @@ def test_matrices_and_containers(evaluate):
     np.testing.assert_allclose(
         evaluate(node, {other: value}), value.T @ value + 2 * value
     )
+    node = cg.from_sympy(big.I * big.det() * sp.trace(big), {big: other})
+    value = value + np.eye(3)
+    expected = np.linalg.inv(value) * np.linalg.det(value) * np.trace(value)
+    np.testing.assert_allclose(evaluate(node, {other: value}), expected)
 
 
 @pytest.mark.parametrize("count", [0, 3, 40])
