@@ -38,6 +38,10 @@ from graphc.ops.move import permute, reshape
 MOST_CUTS = 24
 """Cut points that are considered; of more, the narrowest."""
 
+PRODUCT = 1
+"""What a multiplication and addition in a product of Jacobians count: in a sweep they
+are 2, but a product of matrices is one kernel at the full speed of the machine."""
+
 TRANSCENDENTAL = 10
 """What an exp or sin counts in operations."""
 
@@ -96,7 +100,10 @@ class Chain:
         self.nodes = nodes
         self.sizes = [count(n) for n in nodes]
         self.parts = [
-            Part(tangent_cost([b], a, flops), cotangent_cost(b, [a], flops))
+            Part(
+                tangent_work([b], [a], flops)[0].each,
+                cotangent_work([b], [a], flops)[0].each,
+            )
             for a, b in pairwise(nodes)
         ]
         self.steps: dict[tuple[int, int], Step] = {}
@@ -109,12 +116,6 @@ class Chain:
     def best(self) -> Step:
         """The step that gives the whole Jacobian."""
         return self.steps[0, len(self.nodes) - 1]
-
-    def cost(self, kind: str) -> int:
-        """Return the cost of "forward" or "reverse" mode over all of the chain."""
-        if kind == "forward":
-            return self.sizes[0] * sum(p.tangent for p in self.parts)
-        return self.sizes[-1] * sum(p.cotangent for p in self.parts)
 
     @property
     def sweeps(self) -> int:
@@ -145,7 +146,7 @@ class Chain:
             after = sum(p.tangent for p in self.parts[k:j])
             before = sum(p.cotangent for p in self.parts[i:k])
             options += [
-                Step(left + right + 2 * n[i] * n[k] * n[j], "product", k),
+                Step(left + right + PRODUCT * n[i] * n[k] * n[j], "product", k),
                 Step(left + n[i] * after, "push", k),
                 Step(right + n[j] * before, "pull", k),
             ]
@@ -203,27 +204,48 @@ class Chain:
         return cast(reshape(value, y.shape + x.shape), x.dtype)
 
 
-def tangent_cost(ys: Sequence[Node], x: Node, flops: Count) -> int:
-    """Return the operations of the Jacobian-vector product of `ys` by `x`."""
-    seed = new_input("tangent", x.type)
-    return _dependent(push_forward(ys, [x], [seed], "zero"), seed, flops)
+class Work(NamedTuple):
+    """What sweeps cost: operations done once, and for each of them."""
+
+    once: int
+    each: int
 
 
-def cotangent_cost(y: Node, xs: Sequence[Node], flops: Count) -> int:
-    """Return the operations of the vector-Jacobian product of `y` by `xs`."""
-    seed = new_input("cotangent", y.type)
-    return _dependent(pull_back([y], [seed], xs, "zero"), seed, flops)
+def tangent_work(ys: Sequence[Node], xs: Sequence[Node], flops: Count) -> list[Work]:
+    """Return the work of the Jacobian-vector products of `ys` by each of `xs`."""
+    seeds = [new_input("tangent", x.type) for x in xs]
+    pushed = [push_forward(ys, [x], [s], "zero") for x, s in zip(xs, seeds)]
+    return _work(pushed, seeds, ys, flops)
 
 
-def _dependent(outputs: Sequence[Node], seed: Node, flops: Count) -> int:
-    """Return the operations of what depends on a seed, at least 1."""
-    reached = {seed}
-    total = 0
-    for node in topological_order(outputs):
-        if any(a in reached for a in node.args):
-            reached.add(node)
-            total += flops(node)
-    return max(total, 1)
+def cotangent_work(ys: Sequence[Node], xs: Sequence[Node], flops: Count) -> list[Work]:
+    """Return the work of the vector-Jacobian products of each of `ys` by `xs`."""
+    seeds = [new_input("cotangent", y.type) for y in ys]
+    pulled = [pull_back([y], [s], xs, "zero") for y, s in zip(ys, seeds)]
+    return _work(pulled, seeds, ys, flops)
+
+
+def _work(
+    swept: Sequence[Sequence[Node]],
+    seeds: Sequence[Node],
+    ys: Sequence[Node],
+    flops: Count,
+) -> list[Work]:
+    """Return the work of each sweep, that of the function counted with the first."""
+    out = []
+    counted: set[Node] = set()
+    for outputs, seed in zip(swept, seeds):
+        reached = {seed}
+        once, each = 0, 0
+        for node in topological_order([*ys, *outputs]):
+            if any(a in reached for a in node.args):
+                reached.add(node)
+                each += flops(node)
+            elif node not in counted:
+                counted.add(node)
+                once += flops(node)
+        out.append(Work(once, max(each, 1)))
+    return out
 
 
 def narrowest(nodes: Sequence[Node], count: Count) -> float:

@@ -9,7 +9,7 @@ differentiated by sympy. The result's bytes count too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,10 +18,11 @@ from weakref import ref
 from graphc.derivatives.chain import (
     TRANSCENDENTAL,
     Chain,
-    cotangent_cost,
+    Work,
+    cotangent_work,
     cut_points,
     narrowest,
-    tangent_cost,
+    tangent_work,
 )
 from graphc.expressions.containers import flatten_expressions
 from graphc.graph import operators
@@ -138,6 +139,12 @@ def choice_of(node: Node) -> ModeChoice | None:
     return None if found is None else found[1]
 
 
+def choices_in(nodes: Iterable[Node]) -> tuple[ModeChoice, ...]:
+    """Return what was weighed for derivatives among nodes, each once."""
+    found = {id(c): c for c in map(choice_of, nodes) if c is not None}
+    return tuple(found.values())
+
+
 def explain(derivative: Any) -> ModeChoice:
     """Return what ``mode="auto"`` weighed for a Jacobian or Hessian.
 
@@ -190,23 +197,27 @@ def choose(ys: Sequence[Node], xs: Sequence[Node]) -> ModeChoice:
     choice = ModeChoice()
     bytes_ = sum(count(y) * count(x) * x.dtype.itemsize for y in ys for x in xs)
     rows, columns = sum(map(count, ys)), sum(map(count, xs))
+    forward = Cost(columns, _total(tangent_work(ys, xs, operations), xs), bytes_)
+    reverse = Cost(rows, _total(cotangent_work(ys, xs, operations), ys), bytes_)
+    choice.costs.update(forward=forward, reverse=reverse)
     chain = _chain(ys, xs, choice)
-    if chain is None:
-        forward = sum(count(x) * tangent_cost(ys, x, operations) for x in xs)
-        reverse = sum(count(y) * cotangent_cost(y, xs, operations) for y in ys)
-    else:
-        forward, reverse = chain.cost("forward"), chain.cost("reverse")
+    if chain is not None:
         choice.plan = chain
-        cost = Cost(chain.sweeps, chain.best.cost, bytes_, chain.text())
-        choice.costs["mixed"] = cost
-    choice.costs["forward"] = Cost(columns, forward, bytes_)
-    choice.costs["reverse"] = Cost(rows, reverse, bytes_)
+        once = cotangent_work(ys, xs, operations)[0].once
+        work = once + chain.best.cost
+        choice.costs["mixed"] = Cost(chain.sweeps, work, bytes_, chain.text())
     _consider_symbolic(ys, xs, bytes_, choice)
     choice.mode = min(choice.costs, key=lambda m: choice.costs[m].operations)
-    apart = max(forward, reverse) / max(1, min(forward, reverse))
-    if choice.mode in ("forward", "reverse") and apart < CLOSE:
+    if "symbolic" in choice.costs:
+        choice.mode = "symbolic"
+    both = sorted([forward.operations, reverse.operations])
+    if choice.mode in ("forward", "reverse") and both[1] < CLOSE * both[0]:
         choice.mode = "forward" if rows > columns else "reverse"
     return choice
+
+
+def _total(work: Sequence[Work], ends: Sequence[Node]) -> int:
+    return sum(w.once + count(n) * w.each for w, n in zip(work, ends))
 
 
 def choose_hessian(gradients: Sequence[Node], xs: Sequence[Node]) -> ModeChoice:
@@ -214,9 +225,9 @@ def choose_hessian(gradients: Sequence[Node], xs: Sequence[Node]) -> ModeChoice:
     choice = ModeChoice("forward")
     bytes_ = sum(count(a) * count(b) * a.dtype.itemsize for a in xs for b in xs)
     columns = sum(map(count, xs))
-    work = sum(count(x) * tangent_cost(gradients, x, operations) for x in xs)
+    work = _total(tangent_work(gradients, xs, operations), xs)
     choice.costs["forward"] = Cost(columns, work, bytes_, "over reverse")
-    _consider_symbolic(gradients, xs, bytes_, choice, "forward")
+    _consider_symbolic(gradients, xs, bytes_, choice)
     if "symbolic" in choice.costs:
         choice.mode = "symbolic"
     return choice
@@ -245,7 +256,6 @@ def _consider_symbolic(
     xs: Sequence[Node],
     bytes_: int,
     choice: ModeChoice,
-    other: str = "reverse",
 ) -> None:
     small = len(topological_order(ys)) <= SYMBOLIC_NODES
     if not small or any(n.ndim for n in (*ys, *xs)):
@@ -257,8 +267,8 @@ def _consider_symbolic(
     if cost is None:
         choice.reasons["symbolic"] = "sympy has no word for an operation"
         return
-    choice.costs[other] = choice.costs[other]._replace(operations=cost.reverse)
-    if cost.symbolic * SYMBOLIC_GAIN < cost.reverse:
+    least = min(c.operations for c in choice.costs.values())
+    if cost.symbolic * SYMBOLIC_GAIN < least:
         choice.costs["symbolic"] = Cost(0, cost.symbolic, bytes_)
     else:
         choice.reasons["symbolic"] = f"{cost.symbolic:,} operations save too little"

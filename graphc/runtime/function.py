@@ -335,7 +335,8 @@ class Function:
         -------
         schedule.explain.Explanation or schedule.explain.PairExplanation
             Facts, and text by `str`. The former lists kernels and, for each value
-            that one leaves for another, why they are two.
+            that one leaves for another, why they are two; and what ``mode="auto"``
+            weighed for the derivatives in the graph.
 
         Raises
         ------
@@ -344,6 +345,7 @@ class Function:
             of that name, or if the function was compiled for the reference backend
             and two nodes are given.
         """
+        from graphc.derivatives.choice import choices_in
         from graphc.schedule.explain import Explanation, explain, explain_pair
 
         if (a is None) != (b is None):
@@ -354,10 +356,11 @@ class Function:
                     "explain: the reference backend computes node by node, without "
                     'kernels. Compile with backend="cpu".'
                 )
-            return Explanation((), ())
+            return Explanation((), (), choices_in(self.original.nodes))
         program = self._executable.program
         if a is None:
-            return explain(program)
+            choices = choices_in(self.original.nodes)
+            return explain(program)._replace(derivatives=choices)
         return explain_pair(program, self._found(a), self._found(b))
 
     def _found(self, wanted: Any) -> Any:

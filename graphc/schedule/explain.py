@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from graphc.graph.node import Node
 from graphc.schedule.evaluate import KernelCall, Memory
@@ -66,15 +66,18 @@ class Explanation(NamedTuple):
     ----------
     kernels : tuple of KernelPart
     boundaries : tuple of Boundary
+    derivatives : tuple of derivatives.choice.ModeChoice
+        What ``mode="auto"`` weighed for the Jacobians and Hessians in the graph.
     """
 
     kernels: tuple[KernelPart, ...]
     boundaries: tuple[Boundary, ...]
+    derivatives: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
+        lines = [str(choice) for choice in self.derivatives]
         if not self.kernels:
-            return "There are no kernels."
-        lines = []
+            lines.append("There are no kernels.")
         steps = Counter(part.step for part in self.kernels)
         for part in self.kernels:
             joined = f" (of pipeline {part.step})" if steps[part.step] > 1 else ""

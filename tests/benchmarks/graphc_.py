@@ -59,10 +59,8 @@ def _outputs(w, args):
         return grads if w.kind == "grad" else [y, *grads]
     if w.kind == "vjp":
         return list(_vjp(f, wrt, args[:-1], args[-1]))
-    if w.kind == "jac":
+    if w.kind in ("jac", "sparse_jac"):
         return [cg.jacobian(f(*args), args[0])]
-    if w.kind == "sparse_jac":
-        return [cg.jacobian(f(*args), args[0], mode="sparse")]
     if w.kind == "grad_hess":
         y = f(*args)
         return [cg.grad(y, args[0]), cg.hessian(y, args[0])]
