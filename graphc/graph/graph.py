@@ -108,6 +108,13 @@ class Graph:
             for node in self.nodes:
                 if node in final:
                     continue
+                if node in settled:
+                    for a in node.args:
+                        if final[a] is not a:
+                            break
+                    else:
+                        final[node] = node
+                        continue
                 set_inherited(node.origin)
                 there = rewriting.replacement(node)
                 if there is node:
