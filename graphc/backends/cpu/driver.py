@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from graphc.backends.cpu import factorize, gemm
+from graphc.backends.cpu import factorize, gemm, register_tile
 from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
@@ -219,7 +219,9 @@ class DriverPrinter(SizePrinter):
 
     def _product(self, call: ProductCall) -> PrintedStep:
         arguments = self._product_arguments(call)
-        return self._alone(f"product_{gemm.letter(call.nodes[0].dtype)}", arguments)
+        return self._alone(
+            f"product_{register_tile.letter(call.nodes[0].dtype)}", arguments
+        )
 
     def _alone(self, name: str, arguments: Sequence[Operand]) -> PrintedStep:
         """Return the step of a function that launches what it needs."""
@@ -234,7 +236,7 @@ define internal void @NAME{_STARTED} {{
         return PrintedStep(start, None, self.nothing, self.nothing, arguments)
 
     def _routine(self, call: RoutineCall) -> PrintedStep:
-        letter = gemm.letter(call.nodes[0].dtype)
+        letter = register_tile.letter(call.nodes[0].dtype)
         self.routines.add(letter)
         addresses = {
             name: self._address(memory, place)
@@ -250,7 +252,7 @@ define internal void @NAME{_STARTED} {{
         return self._alone(f"{call.name}_{letter}", arguments)
 
     def _product_arguments(self, call: ProductCall) -> list[Operand]:
-        self.products.add(gemm.letter(call.nodes[0].dtype))
+        self.products.add(register_tile.letter(call.nodes[0].dtype))
         left, right = call.left, call.right
         a, b, c, packed, *more = call.memory
         strides = (left.rows, left.columns, right.rows, right.columns, call.n)
@@ -311,7 +313,7 @@ define internal void @NAME{_STARTED} {{
                 ]
                 continue
             assert isinstance(step, ProductCall)
-            letter = gemm.letter(step.nodes[0].dtype)
+            letter = register_tile.letter(step.nodes[0].dtype)
             arguments += [self.nothing] * gemm.BLOCK_WORDS
             before += [
                 here,

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from graphc.backends.cpu import gemm, jit, triangular
+from graphc.backends.cpu import gemm, jit, register_tile, triangular
 from graphc.backends.cpu.cache import key_of, machine_code
-from graphc.backends.cpu.gemm import Tile, tile
 from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
+from graphc.backends.cpu.register_tile import Tile, tile
 from graphc.backends.cpu.triangular import BASE, FEW, GRAIN, ROOM, Rows, halved
 from graphc.schedule.factorize import WORDS
 
@@ -51,7 +51,7 @@ def source(letter: str) -> str:
             f"declare {t.kind} @llvm.vector.reduce.fadd.{suffix}({t.kind}, {vector})",
             f"declare {t.kind} @llvm.sqrt.{scalar}({t.kind})",
             f"declare {t.kind} @llvm.fabs.{scalar}({t.kind})",
-            gemm.declare_masked(t, t.lanes),
+            register_tile.declare_masked(t, t.lanes),
             f"declare void @graphc_product_{letter}(i64, ptr)",
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",

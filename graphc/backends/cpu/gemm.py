@@ -25,15 +25,21 @@ computes rows lo to hi, counted through the matrices of a batch.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import lru_cache
-
-import numpy as np
 
 from graphc.backends.cpu import jit
 from graphc.backends.cpu.cache import key_of, machine_code
 from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
+from graphc.backends.cpu.panels import SIDE, pack
+from graphc.backends.cpu.register_tile import (
+    DEPTH,
+    MOST_DEPTH,
+    Tile,
+    declare_masked,
+    micro,
+    tile,
+)
 from graphc.schedule.product import PACKED
 
 WORDS = (
@@ -44,20 +50,8 @@ WORDS = (
 packed B; `axes` counts the batch axes; `piece` are the steps of k of each piece, at least
 1; unless `subtract` is 0, the product is subtracted from what c holds."""
 
-DEPTH = 256
-"""Steps of k for which panels are packed, about: a panel of B stays in the L1 cache."""
-
-MOST_DEPTH = DEPTH + DEPTH // 4
-"""The most: sums of 320 steps are not cut in two."""
-
 COLUMNS = PACKED // DEPTH
 """Columns of B packed at a time when it does not fit whole."""
-
-ROWS_BYTES = 96 << 10
-"""Bytes of A that a thread packs at a time, on its stack."""
-
-SIDE = 4
-"""Lanes and steps that are transposed in registers at a time."""
 
 HELD = 1 << 16
 """Elements of packed B, of a batch, that a thread's cache should still hold when they
@@ -65,56 +59,6 @@ are read."""
 
 GRAIN = 1 << 19
 """Operations that are worth another chunk."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The registers' tile for a dtype on this machine.
-
-    Attributes
-    ----------
-    kind : str
-        LLVM's name of the element type.
-    lanes : int
-        Elements of a vector register.
-    rows, vectors : int
-        The tile is `rows` by ``vectors * lanes``.
-    """
-
-    kind: str
-    lanes: int
-    rows: int
-    vectors: int
-
-    @property
-    def itemsize(self) -> int:
-        return 4 if self.kind == "float" else 8
-
-    @property
-    def rows_packed(self) -> int:
-        """Rows of A that a thread packs at a time, at most."""
-        return ROWS_BYTES // (MOST_DEPTH * self.itemsize) // self.rows * self.rows
-
-
-def letter(dtype: np.dtype) -> str:
-    """Return the letter of a dtype, as in BLAS."""
-    return {4: "s", 8: "d"}[dtype.itemsize]
-
-
-@lru_cache(maxsize=2)
-def tile(letter: str) -> Tile:
-    """Return the tile of "s" or "d": as many accumulators as registers hold."""
-    import llvmlite.binding as llvm
-
-    features = dict(llvm.get_host_cpu_features())
-    if features.get("avx512f"):
-        bytes_, registers = 64, 32
-    elif features.get("avx"):
-        bytes_, registers = 32, 16
-    else:
-        bytes_, registers = 16, 32 if features.get("neon") else 16
-    kind, itemsize = ("float", 4) if letter == "s" else ("double", 8)
-    return Tile(kind, bytes_ // itemsize, 8 if registers == 32 else 4, 3)
 
 
 def source(letter: str) -> str:
@@ -134,9 +78,9 @@ def source(letter: str) -> str:
             ),
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            *(_micro(t, width) for width in widths),
-            _pack(t, "rows", t.rows),
-            *(_pack(t, f"columns{w}", w * t.lanes) for w in widths),
+            *(micro(t, width) for width in widths),
+            pack(t, "rows", t.rows),
+            *(pack(t, f"columns{w}", w * t.lanes) for w in widths),
             _place(letter),
             _pack_columns(t),
             _tiles(t),
@@ -156,239 +100,6 @@ def prepare(letter: str) -> None:
     code, key = machine_code(text, "vectors"), key_of(text, "vectors")
     names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
     jit.load_named(names, code, key, jit.declared(text))
-
-
-# ------------------------------------------------------------------ register tile
-
-
-def _micro(t: Tile, width: int) -> str:
-    """Write a tile of C: ``c = a @ b``, or ``c += a @ b``, of packed panels.
-
-    Panels are padded with zeros to whole tiles; of C, `rows` and `columns` are stored.
-    """
-    vector, lanes = f"<{t.lanes} x {t.kind}>", t.lanes
-    across = width * lanes
-    f = FunctionWriter(
-        f"micro{width}",
-        "i64 %k, ptr noalias %a, ptr noalias %b, ptr noalias %c, i64 %c_row, "
-        "i64 %rows, i64 %columns, i1 %add, i1 %subtract",
-        "internal",
-        "noinline ",
-    )
-    cells = [[f.local(vector, 64) for _ in range(width)] for _ in range(t.rows)]
-    for r, row in enumerate(cells):
-        # the stores come last: by then the lines of C should be here
-        start = f.element(t.kind, "%c", f.mul("%c_row", r))
-        for v in range(0, width, max(1, 64 // (lanes * t.itemsize))):
-            line = f.element(t.kind, start, v * lanes)
-            f.do(f"call void @llvm.prefetch.p0(ptr {line}, i32 1, i32 3, i32 1)")
-        for cell in row:
-            f.store(f"{vector} zeroinitializer", cell)
-
-    def step(k: str) -> None:
-        at_a = f.element(t.kind, "%a", f.mul(k, t.rows))
-        at_b = f.element(t.kind, "%b", f.mul(k, across))
-        right = [
-            f.load(vector, f.element(t.kind, at_b, v * lanes), t.itemsize)
-            for v in range(width)
-        ]
-        for r, row in enumerate(cells):
-            left = splat(f, t, f.load(t.kind, f.element(t.kind, at_a, r)))
-            for v, cell in enumerate(row):
-                old = f.load(vector, cell)
-                new = f(
-                    f"call {vector} @llvm.fmuladd.v{lanes}f{8 * t.itemsize}"
-                    f"({vector} {left}, {vector} {right[v]}, {vector} {old})"
-                )
-                f.store(f"{vector} {new}", cell)
-
-    unrolled = 1
-    even = f("and i64", "%k", -unrolled)
-    with f.loop(0, even, unrolled) as k:
-        for u in range(unrolled):
-            step(f.add(k, u))
-    with f.loop(even, "%k") as k:
-        step(k)
-    with f.when("%subtract"):
-        for cell in (cell for row in cells for cell in row):
-            f.store(f"{vector} {f(f'fneg {vector}', f.load(vector, cell))}", cell)
-    whole = f(
-        "and i1",
-        f.compare("eq", "%rows", t.rows),
-        f.compare("eq", "%columns", across),
-    )
-    with f.when(whole):
-        for r, row in enumerate(cells):
-            start = f.element(t.kind, "%c", f.mul("%c_row", r))
-            for v, cell in enumerate(row):
-                place = f.element(t.kind, start, v * lanes)
-                value = f.load(vector, cell)
-                with f.when("%add"):
-                    old = f.load(vector, place, t.itemsize)
-                    f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
-                f.store(f"{vector} {f.load(vector, cell)}", place, t.itemsize)
-    with f.unless(whole):
-        masks = [mask_of(f, t, lanes, "%columns", v * lanes) for v in range(width)]
-        for r, row in enumerate(cells):
-            with f.when(f.compare("sgt", "%rows", r)):
-                start = f.beside(t.kind, "%c", f.mul("%c_row", r))
-                for v, (cell, mask) in enumerate(zip(row, masks)):
-                    place = f.beside(t.kind, start, v * lanes)
-                    value = f.load(vector, cell)
-                    with f.when("%add"):
-                        old = masked_load(f, t, lanes, place, mask)
-                        f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
-                    masked_store(f, t, lanes, f.load(vector, cell), place, mask)
-    return f.text()
-
-
-def splat(f: FunctionWriter, t: Tile, value: str) -> str:
-    """Return a vector of one number."""
-    vector = f"<{t.lanes} x {t.kind}>"
-    one = f(f"insertelement {vector} undef, {t.kind} {value}, i32 0")
-    mask = f"<{t.lanes} x i32> zeroinitializer"
-    return f(f"shufflevector {vector} {one}, {vector} undef, {mask}")
-
-
-# ---------------------------------------------------------------- parts of vectors
-
-
-def declare_masked(t: Tile, lanes: int) -> str:
-    """Declare loads and stores of some lanes of a vector."""
-    vector, mask = f"<{lanes} x {t.kind}>", f"<{lanes} x i1>"
-    suffix = f"v{lanes}f{8 * t.itemsize}.p0"
-    return (
-        f"declare {vector} @llvm.masked.load.{suffix}(ptr, i32, {mask}, {vector})\n"
-        f"declare void @llvm.masked.store.{suffix}({vector}, ptr, i32, {mask})"
-    )
-
-
-def mask_of(f: FunctionWriter, t: Tile, lanes: int, count: str, first: int) -> str:
-    """Return which of the lanes `first`, `first` + 1, ... are among the first `count`."""
-    kind = f"<{lanes} x i32>"
-    number = f("trunc i64", f"{count} to i32")
-    one = f(f"insertelement {kind} undef, i32 {number}, i32 0")
-    every = f(f"shufflevector {kind} {one}, {kind} undef, {kind} zeroinitializer")
-    places = ", ".join(f"i32 {first + lane}" for lane in range(lanes))
-    return f(f"icmp slt {kind} <{places}>, {every}")
-
-
-def masked_load(f: FunctionWriter, t: Tile, lanes: int, place: str, mask: str) -> str:
-    """Return lanes of a vector in memory, zero where a mask is false."""
-    vector = f"<{lanes} x {t.kind}>"
-    return f(
-        f"call {vector} @llvm.masked.load.v{lanes}f{8 * t.itemsize}.p0(ptr {place}, "
-        f"i32 {t.itemsize}, <{lanes} x i1> {mask}, {vector} zeroinitializer)"
-    )
-
-
-def masked_store(
-    f: FunctionWriter, t: Tile, lanes: int, value: str, place: str, mask: str
-) -> None:
-    """Store the lanes of a vector where a mask is true."""
-    f.do(
-        f"call void @llvm.masked.store.v{lanes}f{8 * t.itemsize}.p0(<{lanes} x {t.kind}>"
-        f" {value}, ptr {place}, i32 {t.itemsize}, <{lanes} x i1> {mask})"
-    )
-
-
-# ------------------------------------------------------------------------ packing
-
-
-def _pack(t: Tile, name: str, lanes: int) -> str:
-    """Pack a panel: ``to[k, lane] = x[lane * across + k * along]``, padded with zeros."""
-    f = FunctionWriter(
-        f"pack_{name}",
-        "ptr noalias %x, i64 %across, i64 %along, i64 %count, i64 %k, ptr noalias %to",
-        "internal",
-        "noinline ",
-    )
-    row = f"<{lanes} x {t.kind}>"
-    full = f.compare("eq", "%count", lanes)
-    beside = f.compare("eq", "%across", 1)
-    with f.when(f("and i1", full, beside)), f.loop(0, "%k") as k:
-        values = f.load(row, f.element(t.kind, "%x", f.mul(k, "%along")), t.itemsize)
-        to = f.element(t.kind, "%to", f.mul(k, lanes))
-        f.store(f"{row} {values}", to, t.itemsize)
-    part = min(lanes, t.lanes)
-    with f.when(f("and i1", f("xor i1", full, "true"), beside)):
-        firsts = range(0, lanes, part)
-        masks = [mask_of(f, t, part, "%count", first) for first in firsts]
-        with f.loop(0, "%k") as k:
-            start = f.element(t.kind, "%x", f.mul(k, "%along"))
-            to = f.element(t.kind, "%to", f.mul(k, lanes))
-            for first, mask in zip(firsts, masks):
-                here = f.beside(t.kind, start, first)
-                values = masked_load(f, t, part, here, mask)
-                place = f.element(t.kind, to, first)
-                f.store(f"<{part} x {t.kind}> {values}", place, t.itemsize)
-    deep = f("and i1", full, f.compare("eq", "%along", 1))
-    side = SIDE
-    even = f.select(deep, f("and i64", "%k", -side), 0)
-    even = f.select(beside, "%k", even)
-    with f.when(f("xor i1", beside, "true")), f.loop(0, even, side) as k:
-        for first in range(0, lanes, side):
-            _transpose(f, t, lanes, first, side, k)
-    rest = f.select(f("and i1", deep, f.compare("ne", "%across", 1)), "%k", even)
-    rest = f.sub(rest, even)
-    with f.when(f.compare("sgt", rest, 0)):
-        for first in range(0, lanes, side):
-            _transpose(f, t, lanes, first, side, even, rest)
-    even = f.add(even, rest)
-    with f.loop(even, "%k") as k:
-        start = f.element(t.kind, "%x", f.mul(k, "%along"))
-        to = f.element(t.kind, "%to", f.mul(k, lanes))
-        with f.loop(0, "%count") as lane:
-            value = f.load(t.kind, f.element(t.kind, start, f.mul(lane, "%across")))
-            f.store(f"{t.kind} {value}", f.element(t.kind, to, lane))
-        with f.loop("%count", lanes) as lane:
-            f.store(f"{t.kind} 0.0", f.element(t.kind, to, lane))
-    return f.text()
-
-
-def _transpose(
-    f: FunctionWriter,
-    t: Tile,
-    lanes: int,
-    first: int,
-    side: int,
-    k: str,
-    steps: str = "",
-) -> None:
-    """Copy `side` lanes by as many steps, or fewer, transposed in registers."""
-    one = f"<{side} x {t.kind}>"
-    parts = []
-    mask = mask_of(f, t, side, steps, 0) if steps else ""
-    for lane in range(first, first + side):
-        start = f.element(t.kind, "%x", f.add(f.mul("%across", lane), k))
-        if steps:
-            parts.append((one, masked_load(f, t, side, start, mask)))
-        else:
-            parts.append((one, f.load(one, start, t.itemsize)))
-    length = side
-    while len(parts) > 1:
-        kind = parts[0][0]
-        wide = f"<{2 * length} x {t.kind}>"
-        mask = ", ".join(f"i32 {i}" for i in range(2 * length))
-        parts = [
-            (
-                wide,
-                f(
-                    f"shufflevector {kind} {a}, {kind} {b}, <{2 * length} x i32> <{mask}>"
-                ),
-            )
-            for (_, a), (_, b) in zip(parts[::2], parts[1::2])
-        ]
-        length *= 2
-    kind, square = parts[0]
-    for step in range(side):
-        mask = ", ".join(f"i32 {lane * side + step}" for lane in range(side))
-        turned = f(
-            f"shufflevector {kind} {square}, {kind} undef, <{side} x i32> <{mask}>"
-        )
-        place = f.add(f.mul(f.add(k, step), lanes), first)
-        with f.when(f.compare("sgt", steps, step)) if steps else nullcontext():
-            f.store(f"{one} {turned}", f.element(t.kind, "%to", place), t.itemsize)
 
 
 def _place(letter: str) -> str:

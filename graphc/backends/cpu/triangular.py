@@ -6,9 +6,9 @@ and rows of right-hand sides, and leave the solutions in their place.
 
 from __future__ import annotations
 
-from graphc.backends.cpu import gemm
-from graphc.backends.cpu.gemm import Tile
+from graphc.backends.cpu import gemm, register_tile
 from graphc.backends.cpu.llvm_function import FunctionWriter
+from graphc.backends.cpu.register_tile import Tile
 from graphc.schedule.product import LANES
 
 BASE = 32
@@ -67,16 +67,16 @@ class Rows:
 
     def mask(self, count: str) -> str:
         """Return which lanes are among the first `count`."""
-        return gemm.mask_of(self.f, self.t, self.t.lanes, count, 0)
+        return register_tile.mask_of(self.f, self.t, self.t.lanes, count, 0)
 
     def load(self, place: str, mask: str) -> str:
-        return gemm.masked_load(self.f, self.t, self.t.lanes, place, mask)
+        return register_tile.masked_load(self.f, self.t, self.t.lanes, place, mask)
 
     def store(self, value: str, place: str, mask: str) -> None:
-        gemm.masked_store(self.f, self.t, self.t.lanes, value, place, mask)
+        register_tile.masked_store(self.f, self.t, self.t.lanes, value, place, mask)
 
     def splat(self, value: str) -> str:
-        return gemm.splat(self.f, self.t, value)
+        return register_tile.splat(self.f, self.t, value)
 
     def add_product(self, total: str, factor: str, row: str) -> str:
         """Return ``total + factor * row``; for a difference the factor is negated."""
@@ -161,7 +161,9 @@ def _strip(t: Tile, width: int) -> str:
         f"strip{width}", f"{_TRIANGLE}, i1 %unit", "internal", "noinline "
     )
     r = Rows(f, t)
-    masks = [gemm.mask_of(f, t, t.lanes, "%k", v * t.lanes) for v in range(width)]
+    masks = [
+        register_tile.mask_of(f, t, t.lanes, "%k", v * t.lanes) for v in range(width)
+    ]
     sums = [f.local(r.vector, 64) for _ in range(width)]
     with f.loop(0, "%n") as i:
         own = r.at("%x", f.mul(i, "%x_row"))
