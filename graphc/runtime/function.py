@@ -105,7 +105,6 @@ class Function:
         self._signature = Signature(original.inputs, inputs)
         self._nested = self._signature.nested
         self._constant_shapes = _constant_shapes(original)
-        self._bare = outputs.kind is None
         self._pack = self._packing()
         self._compiled = Compiled(original, options, backend == "cpu")
         self._use_threads()
@@ -136,7 +135,7 @@ class Function:
             flat = self._signature.leaves(args, named) if self._nested else args
             result = self._native(*flat)
             if result is not NotImplemented:
-                return result if self._bare else self._pack(result)
+                return result if self._pack is None else self._pack(result)
         return self._call(args, named, out)
 
     def _call(self, args: Sequence[Any], named: Mapping[str, Any], out: Any) -> Any:
@@ -155,7 +154,9 @@ class Function:
             # now that every argument is an array as it should be
             result = self._native(*arrays, *extra)
             if result is not NotImplemented:
-                return out if given is not None else self._pack(result)
+                if given is not None:
+                    return out
+                return result if self._pack is None else self._pack(result)
         values = reference.bind_sizes(self.original.inputs, arrays)
         reference.check_equalities(self._compiled.equalities, values)
         reference.check_requirements(self._compiled.requirements, values)
@@ -218,22 +219,25 @@ class Function:
             other = self._others.setdefault(threads, other)
         return other
 
-    def _packing(self) -> Callable[[Any], Any]:
-        """Return what puts native outputs, one array or a tuple, in their containers.
+    def _packing(self) -> Callable[[Any], Any] | None:
+        """Return what puts native outputs in their containers, None for nothing.
 
-        For a list or a tuple of arrays that must not take longer than the call.
+        Native outputs are one array, or a list. For a list or a tuple of arrays that
+        must not take longer than the call.
         """
         structure = self._outputs
+        if structure.kind is None:
+            return None
         if structure.kind in (list, tuple) and all(
             c.kind is None for c in structure.children
         ):
-            if structure.count == 1:
-                return (
-                    (lambda result: [result])
-                    if structure.kind is list
-                    else (lambda result: (result,))
-                )
-            return structure.kind
+            if structure.count != 1:
+                return None if structure.kind is list else tuple
+            return (
+                (lambda result: [result])
+                if structure.kind is list
+                else (lambda result: (result,))
+            )
         if structure.count == 1:
             return lambda result: structure.unflatten((result,))
         return structure.unflatten

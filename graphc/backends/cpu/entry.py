@@ -53,8 +53,8 @@ RELEASE_BYTES = 1 << 15
 """Bytes touched from which the GIL is released: some microseconds of work."""
 
 _DECLARATIONS = """
-declare ptr @PyTuple_New(i64)
-declare i32 @PyTuple_SetItem(ptr, i64, ptr)
+declare ptr @PyList_New(i64)
+declare i32 @PyList_SetItem(ptr, i64, ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare void @Py_DecRef(ptr)
@@ -363,10 +363,10 @@ class EntryPrinter(EntryCode):
         if len(self.outputs) == 1:
             self.lines.append(f"  ret ptr {self.outputs[0]}")
             return
-        several = self._emit(f"call ptr @PyTuple_New(i64 {len(self.outputs)})")
+        several = self._emit(f"call ptr @PyList_New(i64 {len(self.outputs)})")
         for number, array in enumerate(self.outputs):
             self._emit(
-                f"call i32 @PyTuple_SetItem(ptr {several}, i64 {number}, ptr {array})"
+                f"call i32 @PyList_SetItem(ptr {several}, i64 {number}, ptr {array})"
             )
         self.lines.append(f"  ret ptr {several}")
 

@@ -117,7 +117,7 @@ def _numpy_empty() -> int:
     get.restype = ctypes.c_void_p
     get.argtypes = [ctypes.py_object, ctypes.c_char_p]
     table = get(capsule, None)
-    for name in ("PyTuple_New", "PyTuple_SetItem", "PyEval_SaveThread"):
+    for name in ("PyList_New", "PyList_SetItem", "PyEval_SaveThread"):
         _add_python_symbol(name)
     for name in ("PyEval_RestoreThread", "Py_DecRef", "Py_IncRef", "PyErr_Clear"):
         _add_python_symbol(name)

@@ -15,7 +15,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from graphc.backends.cpu.scalars import LlvmModule, LlvmScalars, memory_type
+from graphc.backends.cpu import vector_math
+from graphc.backends.cpu.scalars import (
+    LlvmModule,
+    LlvmScalars,
+    llvm_type,
+    memory_type,
+)
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import (
@@ -37,6 +43,7 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
+    all_values,
     value_atoms,
 )
 from graphc.types import sizes
@@ -182,6 +189,7 @@ class KernelPrinter(SizePrinter):
         self.straight = not self.module.loops
         self.cuts = 0
         self.kind = "straight" if self.straight else "loops"
+        self.joint = self._found_joint()
         body = self._print()
         digest = hashlib.sha256(body.encode()).hexdigest()[:20]
         self.name = f"graphc_{digest}"
@@ -431,7 +439,38 @@ class KernelPrinter(SizePrinter):
         with self.at(depth):
             if value.name == "cast":
                 return self.k.cast(registers[0], value.dtype), depth
+            if (value.name, id(value.operands[0])) in self.joint:
+                return self._joint(value.name, registers[0]), depth
             return self.k(value.name, *registers), depth
+
+    def _found_joint(self) -> set[tuple[str, int]]:
+        """Return which functions of which values are called with others of the same."""
+        if not self.straight:
+            return set()
+        asked: dict[tuple[str, int], set[str]] = {}
+        for value in all_values(list(self.kernel.statements())):
+            if isinstance(value, Instruction):
+                names = vector_math.joint_of(value.name)
+                if names is not None:
+                    asked.setdefault((names, id(value.operands[0])), set()).add(
+                        value.name
+                    )
+        return {
+            (name, operand)
+            for (names, operand), found in asked.items()
+            if len(found) == len(names.split())
+            for name in found
+        }
+
+    def _joint(self, name: str, x: Register) -> Register:
+        names = vector_math.joint_of(name)
+        assert names is not None
+        function = vector_math.define(self.module, names, [x.dtype])
+        kind = llvm_type(x.dtype)
+        struct = vector_math.struct_type(kind, len(names.split()))
+        both = self.k.pure(f"call {struct} {function}({kind} {x.text})", x.dtype)
+        number = names.split().index(name)
+        return self.k.pure(f"extractvalue {struct} {both.text}, {number}", x.dtype)
 
     # ---------------------------------------------------------------- sizes
 

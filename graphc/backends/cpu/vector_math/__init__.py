@@ -103,6 +103,18 @@ FAMILIES: dict[str, Callable[..., Number]] = {
 """Functions of an integer, too: ``polygamma_2``, ``integer_power_-3``."""
 
 
+JOINT: dict[str, Callable[..., tuple[Number, ...]]] = {
+    "sin cos": trigonometric.sin_cos,
+}
+"""Functions that share most of their work, by their names. Where code is inlined, LLVM
+finds what they share; where functions are called, these are."""
+
+
+def joint_of(name: str) -> str | None:
+    """Return the entry of `JOINT` that a function is in, None if it is in none."""
+    return next((names for names in JOINT if name in names.split()), None)
+
+
 def function(name: str) -> Callable[..., Number]:
     """Return the function of a name, which may be that of a family and an integer."""
     family, _, number = name.rpartition("_")
@@ -112,6 +124,11 @@ def function(name: str) -> Callable[..., Number]:
     return FUNCTIONS[name]
 
 
+def struct_type(kind: str, count: int) -> str:
+    """Return LLVM's type of so many numbers of a type."""
+    return "{ " + ", ".join([kind] * count) + " }"
+
+
 def define(module: Any, name: str, dtypes: Sequence[np.dtype]) -> str:
     """Define a function in a module, if it is not there yet.
 
@@ -119,6 +136,7 @@ def define(module: Any, name: str, dtypes: Sequence[np.dtype]) -> str:
     ----------
     module : LlvmModule
     name : str
+        Of a function, or an entry of `JOINT`: it then returns several numbers.
     dtypes : sequence of np.dtype
         Of the operands: all float32, or all float64.
 
@@ -129,26 +147,34 @@ def define(module: Any, name: str, dtypes: Sequence[np.dtype]) -> str:
     """
     from graphc.backends.cpu.scalars import LlvmScalars, Value, llvm_type
 
-    build = function(name)
+    build = JOINT.get(name) or function(name)
     dtype = dtypes[0]
     internal_assert(
         dtype.kind == "f" and all(d == dtype for d in dtypes),
         f"function {name} on operands of dtypes {[d.name for d in dtypes]}",
     )
-    symbol = f"graphc.{name}.{dtype.name}"
+    symbol = f"graphc.{name.replace(' ', '_')}.{dtype.name}"
     if symbol not in module.definitions:
         k = LlvmScalars(module, contract=False)
         operands = [Value(f"%x{i}", dtype) for i in range(len(dtypes))]
         result = build(*(Number(k, o) for o in operands))
         kind = llvm_type(dtype)
-        parameters = ", ".join(f"{kind} {o.text}" for o in operands)
+        if isinstance(result, tuple):
+            kind = struct_type(kind, len(result))
+            text = "undef"
+            for number, part in enumerate(result):
+                value = f"{kind} {text}, {llvm_type(dtype)} {part.value.text}, {number}"
+                text = k.pure(f"insertvalue {value}", dtype).text
+        else:
+            text = result.value.text
+        parameters = ", ".join(f"{llvm_type(dtype)} {o.text}" for o in operands)
         module.definitions[symbol] = "\n".join(
             [
                 f"define internal {kind} @{symbol}({parameters}) "
                 f"{'alwaysinline' if module.loops else 'noinline'} nounwind "
                 "willreturn memory(none) {",
                 *k.lines,
-                f"  ret {kind} {result.value.text}",
+                f"  ret {kind} {text}",
                 "}",
             ]
         )

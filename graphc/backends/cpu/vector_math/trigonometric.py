@@ -108,13 +108,27 @@ def tan_fraction(q: Number, r: Number, low: Number) -> tuple[Pair, Pair]:
 
 def sin(x: Number) -> Number:
     """Return the sine."""
-    y = sin_of_parts(*reduce(x))
-    return huge_arguments.corrected("sin", x, y, reach(x), sin_of_parts)
+    return _sin(x, reduce(x))
 
 
 def cos(x: Number) -> Number:
     """Return the cosine."""
-    y = cos_of_parts(*reduce(x))
+    return _cos(x, reduce(x))
+
+
+def sin_cos(x: Number) -> tuple[Number, Number]:
+    """Return sine and cosine, their argument reduced once."""
+    reduced = reduce(x)
+    return _sin(x, reduced), _cos(x, reduced)
+
+
+def _sin(x: Number, reduced: tuple[Number, Number, Number]) -> Number:
+    y = sin_of_parts(*reduced)
+    return huge_arguments.corrected("sin", x, y, reach(x), sin_of_parts)
+
+
+def _cos(x: Number, reduced: tuple[Number, Number, Number]) -> Number:
+    y = cos_of_parts(*reduced)
     return huge_arguments.corrected("cos", x, y, reach(x), cos_of_parts)
 
 
