@@ -10,8 +10,10 @@ import pytest
 
 import graphc
 from graphc.backends.cpu import jit
+from graphc.backends.cpu.printer import KernelPrinter
 from graphc.backends.cpu.scalars import LlvmModule
 from graphc.backends.cpu.vector_math import FUNCTIONS, arrays
+from graphc.kernels.canonical import Canonical
 from graphc.types import dtypes
 from graphc.types.errors import DTypeError, InternalError
 from tests.support.registry import DOMAINS, ELEMENTWISE, example, params_of
@@ -274,16 +276,35 @@ def test_every_op_of_floats_is_vectorized(op, params, dtype):
     assert bool(re.search(r"\bfrem\b", loop)) == (op.name in SCALAR_OPS)
 
 
+def _printed(kernel):
+    return KernelPrinter(kernel, Canonical(kernel))
+
+
+def test_functions_called_are_not_compiled_with_each_kernel():
+    x = graphc.scalar("x")
+    for scale in (1.5, 2.5):
+        f = graphc.compile([x], graphc.sin(x) * scale + scale)
+        assert f(0.3) == pytest.approx(np.sin(0.3) * scale + scale, rel=1e-15)
+        (text,) = f._executable.kernel_texts().values()
+        assert text.count("define ") == 1 and "@graphc_sin_float64" in text
+    assert "graphc_sin_float64" in jit.LOADED
+
+
 def test_a_kernel_of_one_row_branches_around_huge_arguments():
     """There is no call on the way of a moderate argument, and the bits are the same."""
     x = graphc.scalar("x")
     y = graphc.tensor("y", (5,))
     one = graphc.compile([x], graphc.sin(x) * graphc.cos(x) + graphc.tan(x))
     many = graphc.compile([y], graphc.sin(y) * graphc.cos(y) + graphc.tan(y))
-    assert "alwaysinline" in one._executable.llvm()
-    text = one._executable.llvm()
-    assert not re.search(r"corrected\.float64\(.*noinline", text)
+    (text,) = [
+        text
+        for (step,) in [list(one._executable.program.calls)]
+        for name, text in _printed(step.kernel).module.externals.items()
+        if name == "graphc_sin_cos_float64"
+    ]
+    assert len(re.findall(r"corrected\.float64\([^)]*\)\s+alwaysinline", text)) == 2
     assert ".corrected.float64.x4" not in text
+    assert "call" in one._executable.llvm() and "sin_cos" in one._executable.llvm()
     assert ".corrected.float64.x4" in many._executable.llvm()
     for v in (0.3, -0.0, 2.0, 1e5, 3e22, -1e300):
         np.testing.assert_array_equal(many(np.full(5, v)), one(v))

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from graphc.backends.cpu import factorize, gemm, jit, memory, program_cache
-from graphc.backends.cpu.cache import key_of, machine_code
 from graphc.backends.cpu.driver import DriverPrinter, Frame, KernelCode, Launch
 from graphc.backends.cpu.entry import native_entry
+from graphc.backends.cpu.library import ensure_loaded, load_externals
 from graphc.backends.cpu.pool import pool
 from graphc.backends.cpu.printer import KernelPrinter
 from graphc.backends.cpu.program_cache import EntryParts
@@ -33,22 +33,14 @@ _codes: dict[tuple, KernelCode] = {}
 _MOST_CODES = 10_000
 
 
-def _ensure_loaded(name: str, text: str, kind: str = "loops") -> int:
-    """Load a function unless the process has it, and return its address."""
-    with jit.guarded():
-        if name not in jit.LOADED:
-            code, key = machine_code(text, kind), key_of(text, kind)
-            jit.load_named([name], code, key, jit.declared(text))
-        return jit.LOADED[name].address
-
-
 def _launch(kernel: Kernel) -> Launch:
     """Return a kernel's code, printed and loaded unless one of the same form was."""
     canonical = Canonical(kernel)
     code = _codes.get(canonical.key)
     if code is None:
         printer = KernelPrinter(kernel, canonical)
-        _ensure_loaded(printer.name, printer.text, printer.kind)
+        load_externals(printer.module)
+        ensure_loaded(printer.name, printer.text, printer.kind)
         code = KernelCode(printer.name, tuple(printer.parameters))
         if len(_codes) >= _MOST_CODES:
             _codes.clear()
@@ -97,7 +89,7 @@ class Executable:
             gemm.prepare(letter)
         for letter in sorted(self.driver.routines):
             factorize.prepare(letter)
-        self.address = _ensure_loaded(self.driver.name, self.driver.text, "once")
+        self.address = ensure_loaded(self.driver.name, self.driver.text, "once")
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
         self.parts: EntryParts | None = None
         printed = native_entry(
@@ -110,7 +102,7 @@ class Executable:
         )
         if printed is not None:
             memory.support()
-            address = _ensure_loaded(printed.name, printed.text, "once")
+            address = ensure_loaded(printed.name, printed.text, "once")
             self.parts = EntryParts(
                 address, printed.dtypes, self.program.memory.constants
             )

@@ -110,6 +110,9 @@ class LlvmModule:
         Functions and constants: name to text.
     kept : dict of str to None
         Functions that LLVM must not drop or change though nothing calls them yet.
+    externals : dict of str to str
+        Functions in modules of their own that must be loaded before, in this order:
+        name to the text of the module.
     """
 
     def __init__(self, loops: bool = True) -> None:
@@ -117,6 +120,38 @@ class LlvmModule:
         self.declarations: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
         self.kept: dict[str, None] = {}
+        self.externals: dict[str, str] = {}
+
+    def define_apart(
+        self,
+        name: str,
+        result: str,
+        operands: Sequence[str],
+        inner: LlvmModule,
+        body: str,
+    ) -> str:
+        """Define a pure function in a module of its own, and return its name.
+
+        It is compiled once on a machine, not again in each module that calls it.
+
+        Parameters
+        ----------
+        name : str
+            Begins with ``graphc_``.
+        result : str
+        operands : sequence of str
+            Types.
+        inner : LlvmModule
+            What the function refers to.
+        body : str
+            The function's parameters in brackets, attributes, and code in braces.
+        """
+        self.externals.update(inner.externals)
+        text = f"define {result} @{name}{body}"
+        self.externals[name] = "\n".join([text, inner.text()])
+        at = self.declare(name, result, operands)
+        self.declarations[name] += " nounwind willreturn memory(none)"
+        return at
 
     def declare(self, name: str, result: str, operands: Sequence[str]) -> str:
         """Declare a function and return its name, ``@`` included."""

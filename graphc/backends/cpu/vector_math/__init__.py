@@ -47,6 +47,7 @@ smaller than the last place of its arguments or of 1/2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -143,9 +144,10 @@ def define(module: Any, name: str, dtypes: Sequence[np.dtype]) -> str:
     Returns
     -------
     str
-        The name of the LLVM function, which is inlined where there are loops.
+        The name of the LLVM function, which is inlined where there are loops, and in
+        a module of its own where there are none.
     """
-    from graphc.backends.cpu.scalars import LlvmScalars, Value, llvm_type
+    from graphc.backends.cpu.scalars import LlvmModule, LlvmScalars, Value, llvm_type
 
     build = JOINT.get(name) or function(name)
     dtype = dtypes[0]
@@ -153,29 +155,31 @@ def define(module: Any, name: str, dtypes: Sequence[np.dtype]) -> str:
         dtype.kind == "f" and all(d == dtype for d in dtypes),
         f"function {name} on operands of dtypes {[d.name for d in dtypes]}",
     )
-    symbol = f"graphc.{name.replace(' ', '_')}.{dtype.name}"
-    if symbol not in module.definitions:
-        k = LlvmScalars(module, contract=False)
-        operands = [Value(f"%x{i}", dtype) for i in range(len(dtypes))]
-        result = build(*(Number(k, o) for o in operands))
-        kind = llvm_type(dtype)
-        if isinstance(result, tuple):
-            kind = struct_type(kind, len(result))
-            text = "undef"
-            for number, part in enumerate(result):
-                value = f"{kind} {text}, {llvm_type(dtype)} {part.value.text}, {number}"
-                text = k.pure(f"insertvalue {value}", dtype).text
-        else:
-            text = result.value.text
-        parameters = ", ".join(f"{llvm_type(dtype)} {o.text}" for o in operands)
-        module.definitions[symbol] = "\n".join(
-            [
-                f"define internal {kind} @{symbol}({parameters}) "
-                f"{'alwaysinline' if module.loops else 'noinline'} nounwind "
-                "willreturn memory(none) {",
-                *k.lines,
-                f"  ret {kind} {text}",
-                "}",
-            ]
-        )
+    apart = not module.loops
+    symbol = f"graphc.{name}.{dtype.name}"
+    if apart:
+        symbol = re.sub(r"\W", "_", symbol)
+    if symbol in module.definitions or symbol in module.externals:
+        return f"@{symbol}"
+    inner = LlvmModule(loops=False) if apart else module
+    k = LlvmScalars(inner, contract=False)
+    operands = [Value(f"%x{i}", dtype) for i in range(len(dtypes))]
+    result = build(*(Number(k, o) for o in operands))
+    kind = one = llvm_type(dtype)
+    if isinstance(result, tuple):
+        kind = struct_type(one, len(result))
+        text = "undef"
+        for number, part in enumerate(result):
+            value = f"{kind} {text}, {one} {part.value.text}, {number}"
+            text = k.pure(f"insertvalue {value}", dtype).text
+    else:
+        text = result.value.text
+    parameters = ", ".join(f"{one} {o.text}" for o in operands)
+    code = [*k.lines, f"  ret {kind} {text}", "}"]
+    attributes = "nounwind willreturn memory(none) {"
+    if apart:
+        body = "\n".join([f"({parameters}) {attributes}", *code])
+        return module.define_apart(symbol, kind, [one] * len(dtypes), inner, body)
+    head = f"define internal {kind} @{symbol}({parameters}) alwaysinline {attributes}"
+    module.definitions[symbol] = "\n".join([head, *code])
     return f"@{symbol}"

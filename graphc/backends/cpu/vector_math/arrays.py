@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphc.backends.cpu import jit
+from graphc.backends.cpu.library import load_externals
 from graphc.backends.cpu.scalars import LlvmModule, LlvmScalars, Value, memory_type
 
 
@@ -79,6 +80,7 @@ def compile_functions(
     texts = [loop_text(module, f) for f in functions]
     source = "\n".join([*(text for text, _ in texts), module.text()])
     names = [f.name for f in functions]
+    load_externals(module)
     addresses = jit.load(jit.compile_module(source), names)
     return {
         f.name: _caller(address, f.operands, dtype)

@@ -124,11 +124,12 @@ done:
 
 def _define_exact(module: Any, name: str, kind: str, combine: Combine) -> str:
     """Define the function by exact reduction, and return its name."""
-    from graphc.backends.cpu.scalars import LlvmScalars, Value
+    from graphc.backends.cpu.scalars import LlvmModule, LlvmScalars, Value
 
-    symbol = f"graphc.{name}.huge.{kind}"
-    module.definitions["graphc.reduce_huge"] = _reduction(module)
-    k = LlvmScalars(module, contract=False)
+    symbol = f"graphc_{name}_huge_{kind}"
+    inner = LlvmModule(loops=False)
+    inner.definitions["graphc.reduce_huge"] = _reduction(inner)
+    k = LlvmScalars(inner, contract=False)
     x = Value("%x", dtypes.float32 if kind == "float" else dtypes.float64)
     wide = k.cast(x, dtypes.float64)
     reduced = k.fresh("r")
@@ -142,16 +143,9 @@ def _define_exact(module: Any, name: str, kind: str, combine: Combine) -> str:
     result = combine(q, r, low)
     # inf - inf is NaN; finite arguments get + 0.0.
     y = k.cast((result + (Number(k, wide) - Number(k, wide))).value, x.dtype)
-    module.definitions[symbol] = "\n".join(
-        [
-            f"define internal {kind} @{symbol}({kind} %x) noinline cold nounwind "
-            "willreturn memory(none) {",
-            *k.lines,
-            f"  ret {kind} {y.text}",
-            "}",
-        ]
-    )
-    return f"@{symbol}"
+    head = f"({kind} %x) nounwind willreturn memory(none) {{"
+    body = "\n".join([head, *k.lines, f"  ret {kind} {y.text}", "}"])
+    return module.define_apart(symbol, kind, [kind], inner, body)
 
 
 def _words() -> list[int]:
