@@ -68,7 +68,7 @@ def solve(declared: SizeLike, actual: int, values: dict[Dim, int]) -> None:
         return
     (d,) = unknown
     at = [
-        sizes.evaluate(declared, lambda x, v=v: v if x == d else values[x])  # type: ignore[misc,index]
+        sizes.evaluate(declared, lambda x, v=v: v if x == d else values[x])  # type: ignore[misc]
         for v in (0, 1, 2)
     ]
     slope = at[1] - at[0]
@@ -81,8 +81,8 @@ def check_equalities(
 ) -> None:
     """Raise `ShapeError` for the first two sizes taken as equal that are not."""
     for a, b, node in equalities:
-        left = sizes.evaluate(a, values.__getitem__)  # type: ignore[arg-type]
-        right = sizes.evaluate(b, values.__getitem__)  # type: ignore[arg-type]
+        left = sizes.evaluate(a, values.__getitem__)
+        right = sizes.evaluate(b, values.__getitem__)
         if left != right:
             operands = ", ".join(x.label() for x in node.args)
             raise ShapeError(
@@ -121,7 +121,7 @@ def check_requirements(
     memo: dict[Any, int] = {}
 
     def size(s: SizeLike) -> int:
-        return sizes.evaluate(s, values.__getitem__, memo)  # type: ignore[arg-type]
+        return sizes.evaluate(s, values.__getitem__, memo)
 
     for need, node in needs:
         if size(need) > 0:
@@ -142,7 +142,7 @@ def interpret(
     memo: dict[Any, int] = {}
 
     def size(s: SizeLike) -> int:
-        return sizes.evaluate(s, values.__getitem__, memo)  # type: ignore[arg-type]
+        return sizes.evaluate(s, values.__getitem__, memo)
 
     remaining: dict[Node, int] = {}
     for node in graph.nodes:

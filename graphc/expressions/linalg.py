@@ -95,7 +95,7 @@ def norm(x: Any, /, ord: Any = None, axis: Axes = None, keepdims: bool = False) 
             "Give axis, or ravel first.",
         )
     if axis is not None:
-        axes = tuple(normalize_axis(a, x.ndim, "norm") for a in axis)  # type: ignore[union-attr,assignment]
+        axes = tuple(normalize_axis(a, x.ndim, "norm") for a in axis)  # type: ignore[union-attr]
     return _matrix_norm(x, axes, ord, keepdims)
 
 

@@ -96,8 +96,8 @@ class Operators:
     __rshift__, __rrshift__ = _both("bitwise_right_shift", ">>")
     __lt__, __le__ = _operator("less", "<"), _operator("less_equal", "<=")
     __gt__, __ge__ = _operator("greater", ">"), _operator("greater_equal", ">=")
-    __eq__ = _operator("equal", "==")  # type: ignore[assignment]
-    __ne__ = _operator("not_equal", "!=")  # type: ignore[assignment]
+    __eq__ = _operator("equal", "==")
+    __ne__ = _operator("not_equal", "!=")
     __hash__ = object.__hash__
 
     __neg__ = _forward("negative")

@@ -78,7 +78,7 @@ class _Unroller:
         if any(isinstance(s, Loop) for s in inside):
             return [replace(loop, body=inside)]
         if self._is_short(loop.extent, inside):
-            return self._written_out(loop.var, int(loop.extent), inside)  # type: ignore[arg-type]
+            return self._written_out(loop.var, int(loop.extent), inside)
         if self.changed > before:
             return self._promoted(replace(loop, body=inside))
         return [replace(loop, body=inside)]

@@ -192,7 +192,7 @@ def _plain(size: SizeLike) -> Dim | None:
 def _value(size: SizeLike, values: dict[Dim, int]) -> int | None:
     if any(d not in values for d in sizes.dims(size)):
         return None
-    return sizes.evaluate(size, values.__getitem__)  # type: ignore[arg-type]
+    return sizes.evaluate(size, values.__getitem__)
 
 
 def _random(node: Node, values: dict[Dim, int], rng: np.random.Generator) -> np.ndarray:

@@ -190,7 +190,7 @@ def _viewed(x: Node, index: Index) -> tuple[Node, Index]:
         reads.append(inner)
 
     while x.op in VIEWS:
-        x.op.read(None, x, index, arg)  # type: ignore[attr-defined]
+        x.op.read(None, x, index, arg)
         x, index = x.args[0], reads[-1]
     return x, index
 

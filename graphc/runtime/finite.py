@@ -338,7 +338,7 @@ def _computed(
 def _sizes_of(graph: Graph, arrays: Sequence[np.ndarray]) -> SizeOf:
     values = reference.bind_sizes(graph.inputs, arrays)
     memo: dict[Any, int] = {}
-    return lambda s: sizes.evaluate(s, values.__getitem__, memo)  # type: ignore[arg-type]
+    return lambda s: sizes.evaluate(s, values.__getitem__, memo)
 
 
 def _first(mask: np.ndarray) -> tuple[int, ...]:

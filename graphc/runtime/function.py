@@ -302,7 +302,7 @@ class Function:
             return self._constant_shapes
         memo: dict[Any, int] = {}
         return [
-            tuple(sizes.evaluate(s, values.__getitem__, memo) for s in o.shape)  # type: ignore[arg-type]
+            tuple(sizes.evaluate(s, values.__getitem__, memo) for s in o.shape)
             for o in self.original.outputs
         ]
 

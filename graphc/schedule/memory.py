@@ -461,7 +461,7 @@ def evaluator(plan: MemoryPlan, values: Mapping[Dim, int]) -> Callable[[SizeLike
     memo: dict[Atom, int] = {}
 
     def size(s: SizeLike) -> int:
-        return sizes.evaluate(s, values.__getitem__, memo)  # type: ignore[arg-type]
+        return sizes.evaluate(s, values.__getitem__, memo)
 
     for level in plan.levels:  # in order, so that evaluation does not go deep
         size(sizes.of_atom(level))
@@ -492,6 +492,6 @@ def check_sizes(nodes: Iterable[Node], values: Mapping[Dim, int]) -> None:
         if size in seen or isinstance(size, int):
             continue
         seen.add(size)
-        number = sizes.evaluate(size, values.__getitem__)  # type: ignore[arg-type]
+        number = sizes.evaluate(size, values.__getitem__)
         if number > LARGEST:
             raise too_large(node, number)

@@ -74,7 +74,7 @@ class Level(Function):
     __repr__ = __str__
 
     @classmethod
-    def _restore(cls, key: tuple) -> Function:  # type: ignore[override]
+    def _restore(cls, key: tuple) -> Function:
         return Function(*key)
 
 

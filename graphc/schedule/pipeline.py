@@ -144,7 +144,7 @@ def pipelined(
     maker: dict[Key, _Unit] = {}
     readers: dict[Key, set[_Unit]] = {}
     for old in steps:
-        step: Step = replaced.get(id(old), old)  # type: ignore[arg-type]
+        step: Step = replaced.get(id(old), old)
         reads = _reads(step)
         makers = {id(u): u for u in (maker.get(k) for k in reads) if u is not None}
         ordered = sorted(makers.values(), key=lambda u: -u.order)
