@@ -111,3 +111,17 @@ def everything(node: Node, position: int, size: SizeOf) -> Grouped:
     there, here = (math.prod(shape_of(n, size)) for n in (node.args[position], node))
     zeros = np.zeros(max(there, here), np.int64)
     return Grouped((position,), zeros[:there], 1, zeros[:here])
+
+
+def matrix_by_matrix(
+    node: Node, position: int, size: SizeOf, columns: bool = False
+) -> Grouped:
+    """Let the results for a matrix of a batch depend on all elements of that matrix.
+
+    With `columns` a column of the result depends on that column of the argument.
+    """
+    there, here = (shape_of(n, size) for n in (node.args[position], node))
+    axes = [*range(len(there) - 2), *([len(there) - 1] if columns else [])]
+    group = groups(there, axes)
+    total = math.prod(there[a] for a in axes)
+    return Grouped((position,), group, total, groups(here, axes))

@@ -33,6 +33,13 @@ from graphc.ops.arithmetic import (
 )
 from graphc.ops.contract import matmul_, matrix_transpose
 from graphc.ops.declare import General, SizeOf, dtype_error, shape_error
+from graphc.ops.dependence import (
+    Dependence,
+    Known,
+    Running,
+    matrix_by_matrix,
+    shape_of,
+)
 from graphc.ops.leaf import iota, scalar_like
 from graphc.ops.move import (
     all_batched,
@@ -123,6 +130,9 @@ class Routine(General):
         self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
     ) -> Node:
         return self(*all_batched(args, batched), params=node.params)
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        return [matrix_by_matrix(node, p, size) for p in range(len(node.args))]
 
 
 # -------------------------------------------------------------------------- Cholesky
@@ -260,6 +270,11 @@ class TriangularSolve(Routine):
         t, b = args
         x = self(t, folded(b), params=node.params)
         return unfolded(x, b.shape[0], b.shape[-1])
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        lower, transposed, _ = node.params
+        rows = Running((1,), shape_of(node, size), node.ndim - 2, lower == transposed)
+        return [matrix_by_matrix(node, 0, size), rows]
 
     def flops(self, node: Node) -> SizeLike:
         return node.size * node.shape[-2]

@@ -25,6 +25,7 @@ from graphc.ops.arithmetic import (
 )
 from graphc.ops.contract import matmul_
 from graphc.ops.declare import General, SizeOf
+from graphc.ops.dependence import Dependence, Known, matrix_by_matrix
 from graphc.ops.elementwise import log
 from graphc.ops.factorize import (
     cholesky_,
@@ -129,6 +130,10 @@ class Solve(Composed):
         x = self(a, factors, folded(b), params=node.params)
         return unfolded(x, b.shape[0], b.shape[-1])
 
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        rows = matrix_by_matrix(node, 2, size, columns=True)
+        return [matrix_by_matrix(node, 0, size), rows]
+
     def flops(self, node: Node) -> SizeLike:
         return node.size * node.shape[-2] * 2
 
@@ -166,6 +171,9 @@ class _OfDeterminant(Composed):
         self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
     ) -> Node:
         return self(*all_batched(args, batched))
+
+    def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
+        return [matrix_by_matrix(node, 0, size)]
 
     def flops(self, node: Node) -> SizeLike:
         return node.size * node.args[0].shape[-1]

@@ -13,6 +13,7 @@ from graphc.derivatives.activity import differentiable_positions
 from graphc.derivatives.jacobians import blocks
 from graphc.graph.node import Node
 from graphc.ops.declare import REGISTRY, Elementwise, Move
+from graphc.ops.factorize import solve_triangular
 from graphc.ops.leaf import new_input
 from graphc.types.tensor_type import TensorType
 
@@ -230,3 +231,39 @@ def test_uniform_factors():
     x = cg.vector("x", 3)
     assert cg.sparsity(x * cg.zeros(3), x, disconnected="zero").nnz == 0
     assert cg.sparsity(x * cg.full(3, 2.0), x).nnz == 3
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        cg.linalg.inv,
+        cg.linalg.det,
+        cg.linalg.cholesky,
+        lambda a: cg.linalg.slogdet(a)[1],
+        lambda a: cg.linalg.solve(a, np.ones((3, 2, 1))),
+        lambda a: cg.linalg.solve_triangular(a, np.ones((3, 2, 1))),
+    ],
+)
+def test_matrices_of_a_batch_depend_on_none_but_themselves(function):
+    a = cg.tensor("a", (3, 2, 2))
+    y = function(a)
+    blocks = np.kron(np.eye(3), np.ones((y.size // 3, 4))) > 0
+    np.testing.assert_array_equal(cg.sparsity(y, a).toarray(), blocks)
+
+
+def test_columns_of_right_hand_sides_are_apart():
+    a, b = cg.tensor("a", (2, 3, 3)), cg.tensor("b", (2, 3, 2))
+    full = np.kron(np.eye(2), np.kron(np.ones((3, 3)), np.eye(2))) > 0
+    pattern = cg.sparsity(cg.linalg.solve(a, b), b).toarray()
+    np.testing.assert_array_equal(pattern, full)
+
+
+@pytest.mark.parametrize(
+    "case", [(lower, back) for lower in (False, True) for back in (False, True)]
+)
+def test_triangular_solves_depend_on_the_rows_solved_before(case, evaluate):
+    a, b = cg.matrix("a", (3, 3)), cg.matrix("b", (3, 2))
+    y = solve_triangular(a, b, *case)
+    at = {a: RNG.normal(size=(3, 3)) + 4 * np.eye(3), b: RNG.normal(size=(3, 2))}
+    true = dense(evaluate, y, b, at) > 0
+    np.testing.assert_array_equal(cg.sparsity(y, b).toarray(), true)
