@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphc.derivatives.activity import Activity
+from graphc.derivatives.activity import Activity, differentiable_positions
 from graphc.derivatives.arguments import ones, read_result, read_wrt
 from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.symbolic.reader import Given, Reader
@@ -25,10 +25,12 @@ from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.graph.origin import current_origin, set_inherited
 from graphc.ops.arithmetic import cast
+from graphc.ops.declare import Elementwise
 from graphc.ops.leaf import full, input_
 from graphc.ops.move import reshape
 from graphc.types import sizes
 from graphc.types.config import options
+from graphc.types.dtypes import is_float
 from graphc.types.errors import InputError, ShapeError, made_at
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import shape_text
@@ -183,6 +185,7 @@ class SymbolicPart:
         for node in order:
             if node not in edges or node in self.symbols:
                 continue
+            self._check_meaning(node)
             for arg in node.args:
                 if arg not in edges and arg not in outside and not _known(arg):
                     outside[arg] = self._named(arg)
@@ -211,6 +214,21 @@ class SymbolicPart:
                 f"than sympy is asked to differentiate ({limit}). {self._remedy}, "
                 f"or raise the limit: config(symbolic_limit={count})."
             )
+
+    def _check_meaning(self, node: Node) -> None:
+        """Raise `InputError` if the value of a node does not tell its derivative.
+
+        Of a value with a rule from outside, and of a solution by given factors, some
+        argument is what it was computed from and not what it is differentiated by.
+        """
+        floats = [p for p, a in enumerate(node.args) if is_float(a.dtype)]
+        if isinstance(node.op, Elementwise) or floats == differentiable_positions(node):
+            return
+        raise InputError(
+            f"{self._what}: {node.label()}{made_at(node.origin)} has a derivative that "
+            f"does not follow from how it is computed; sympy knows only the latter. "
+            f"{self._remedy}."
+        )
 
     def _named(self, node: Node) -> Any:
         """Return a symbol for each element of a node."""

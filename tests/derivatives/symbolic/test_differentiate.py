@@ -229,3 +229,18 @@ def test_cost_counts_operations():
     assert cost.reverse > cost.symbolic
     assert cg.symbolic_cost(cg.sin(v := cg.vector("v", "n")), v) is None
     assert cg.symbolic_cost(V * 2.0, V) is not None
+
+
+def test_rules_from_outside_are_not_passed_over():
+    function = cg.custom_derivative(cg.sin, jvp=lambda p, t: (cg.sin(p[0]), 7 * t[0]))
+    x, v = cg.scalar("x"), cg.vector("v", 2)
+    for call in (
+        lambda: cg.diff(function(x) * x, x),
+        lambda: cg.jacobian(function(v), v, mode="symbolic"),
+        lambda: cg.hessian(function(v).sum(), v, mode="symbolic"),
+    ):
+        with pytest.raises(cg.InputError, match=r"does not follow .* reverse mode"):
+            call()
+    assert cg.symbolic_cost(function(x), x) is None
+    # where it carries no derivative, a rule is of no interest
+    assert cg.evaluate(cg.diff(function(v).sum() * x, x), {v: [0, 0], x: 1.0}) == 0
