@@ -112,17 +112,19 @@ def _of_function(fun: Callable[..., Any], args: tuple) -> tuple[Any, Any]:
 
         return shape.unflatten(substitute(outputs, places)), linear
 
-    kept = _fixed_part(pushed, seeds)
-    stand_ins = {n: new_input("kept", n.type) for n in kept}
+    kept = {n: new_input("kept", n.type) for n in _fixed_part(pushed, seeds)}
+    linear_part = substitute(pushed, kept)
     compile = operators.FUNCTIONS["compile"]
-    value, kept_values = compile(inputs, [shape.unflatten(outputs), kept])(*given)
-    apply = compile(
-        [*stand_ins.values(), *seeds],
-        shape.unflatten(substitute(pushed, stand_ins)),
-    )
+    value, kept_values = compile(inputs, [shape.unflatten(outputs), list(kept)])(*given)
+    apply = compile([*kept.values(), *seeds], shape.unflatten(linear_part))
 
     def linear_in_arrays(*tangents: Any) -> Any:
-        return apply(*kept_values, *structure.flatten_like(tangents, "tangents"))
+        flat = structure.flatten_like(tangents, "tangents")
+        if not any(isinstance(t, Node) for t in flat):
+            return apply(*kept_values, *flat)
+        read = read_like(tangents, inputs, structure, "tangents")
+        at = {kept[n]: as_node(v) for n, v in zip(kept, kept_values)}
+        return shape.unflatten(substitute(linear_part, at | dict(zip(seeds, read))))
 
     return value, linear_in_arrays
 

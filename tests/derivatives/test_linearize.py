@@ -40,6 +40,16 @@ def test_function_of_expressions(evaluate):
     np.testing.assert_allclose(mapped, np.cos(X))
 
 
+def test_linear_map_at_arrays_takes_expressions():
+    _, linear = cg.linearize(model, X, {"s": 2.0})
+    t = np.tanh(A @ X)
+    mapped = cg.vmap(lambda dx: linear(dx, {"s": 1.0})["a"])(np.eye(3))
+    expected = 2 * ((1 - t * t)[:, None] * A).T + t
+    np.testing.assert_allclose(mapped, expected)
+    back = cg.grad(lambda dx: linear(dx, {"s": 0.0})["a"].sum())(X)
+    np.testing.assert_allclose(back, 2 * (1 - t * t) @ A)
+
+
 def test_function_that_uses_an_expression_from_outside(evaluate):
     z = cg.scalar("z")
     y, linear = cg.linearize(lambda x: x * z, 3.0)
