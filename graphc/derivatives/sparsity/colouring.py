@@ -358,28 +358,36 @@ def star(matrix: Any) -> Coloring:
     A vertex without entries beside the diagonal has a colour all the same if that one
     is there.
     """
-    pointers, entries = matrix.indptr, matrix.indices
-    degree = np.diff(pointers)
-    natural = np.arange(matrix.shape[0])
-    orders = [natural]
+    degree = np.diff(matrix.indptr)
+    lists = matrix.indptr.tolist(), matrix.indices.tolist()
+    # by falling degree: that is quick for any pattern; of equals the natural order wins
+    orders = [(np.argsort(-degree, kind="stable"), 0)]
     if degree.size and degree.min() != degree.max():
-        orders.append(np.argsort(-degree, kind="stable"))
-    lists = pointers.tolist(), entries.tolist()
-    tried = [_greedy_star(*lists, order) for order in orders]
+        orders.append((np.arange(matrix.shape[0]), 0))
     if matrix.nnz <= SEARCHED:
-        near = _lists(matrix)
-        tried.append(_greedy_star(*lists, smallest_last(near)))
-    tried.append(by_columns(matrix).columns)  # one that is stricter
-    colors = min(tried, key=lambda c: int(c.max(initial=-1)))
+        orders.append((smallest_last(_lists(matrix)), 1))
+    colors, count = orders[0][0], matrix.shape[0] + 1  # of none yet
+    for order, fewer in orders:
+        found = _greedy_star(*lists, order, count - fewer)
+        if found is not None:
+            colors, count = found, int(found.max(initial=-1)) + 1
+    if _longest(matrix) < count:  # a stricter one needs that many
+        other = by_columns(matrix).columns
+        colors = other if other.max(initial=-1) + 1 < count else colors
     colors[degree == 0] = -1
     count = int(colors.max(initial=-1)) + 1
     return Coloring("star", colors, np.full_like(colors, -1), count, 0, matrix.nnz)
 
 
 def _greedy_star(
-    pointers: list[int], entries: list[int], order: np.ndarray
-) -> np.ndarray:
-    """Give each vertex the first colour that a restricted star colouring allows."""
+    pointers: list[int], entries: list[int], order: np.ndarray, most: int
+) -> np.ndarray | None:
+    """Give each vertex the first colour that a restricted star colouring allows.
+
+    None if these are more than `most`: without this bound, a vertex with neighbours
+    all over that comes last makes the cost quadratic.
+    """
+    limit = 1 << max(most, 0)
     bits = [0] * (len(pointers) - 1)  # the colour of a vertex, as a bit
     near = bits.copy()  # the colours of its neighbours
     for v in order.tolist():
@@ -390,6 +398,8 @@ def _greedy_star(
             # ends of a path may agree if the middle, w, has a smaller colour
             used |= bit | (near[w] & (bit - 1)) if bit else near[w]
         bit = ~used & (used + 1)
+        if bit >= limit:
+            return None
         bits[v] = bit
         for w in others:
             near[w] |= bit

@@ -15,31 +15,43 @@ from typing import Any
 import numpy as np
 
 from graphc.ops.dependence import Dependence, Grouped, Pairs, Running, Selected
+from graphc.types.errors import AllocationError
 
 _serial = itertools.count()
 
-_most: ContextVar[int | None] = ContextVar("most", default=None)
+MOST = 2**28
+"""Entries of a pattern beyond which it is no help: gigabytes, and no longer sparse."""
+
+_most: ContextVar[int] = ContextVar("most", default=MOST)
 
 
-class TooManyEntries(Exception):
-    """A pattern has more entries than `at_most` allows."""
+class TooManyEntries(AllocationError):
+    """A pattern has more entries than `MOST`, or `at_most` allows."""
 
 
 @contextmanager
-def at_most(entries: int | None) -> Iterator[None]:
+def at_most(entries: int) -> Iterator[None]:
     """Raise `TooManyEntries` rather than make a pattern with more entries."""
-    token = _most.set(entries)
+    token = _most.set(min(entries, MOST))
     try:
         yield
     finally:
         _most.reset(token)
 
 
-def _check(matrix: Any, picked: np.ndarray) -> None:
+def _check(count: int) -> None:
+    """Raise `TooManyEntries` if a pattern of so many entries is too large."""
+    if count > _most.get():
+        raise TooManyEntries(
+            f"the structure of the derivative has up to {count:,} entries on the way, "
+            f"more than {_most.get():,}: it is hardly sparse. Use forward or reverse "
+            "mode, or jvp, vjp and hvp, which form no matrix."
+        )
+
+
+def _check_rows(matrix: Any, picked: np.ndarray) -> None:
     """Raise `TooManyEntries` if some rows of a matrix have too many, all together."""
-    most = _most.get()
-    if most is not None and np.diff(matrix.indptr)[picked].sum() > most:
-        raise TooManyEntries
+    _check(int(np.diff(matrix.indptr)[picked].sum(dtype=np.int64)))
 
 
 class Rows:
@@ -114,7 +126,7 @@ def carried(dependence: Dependence, parts: Sequence[Rows | int], size: int) -> R
     if isinstance(dependence, Grouped):
         merged = _merged(matrix, dependence.group, dependence.total)
         if dependence.result is not None:
-            _check(merged, dependence.result)
+            _check_rows(merged, dependence.result)
             merged = merged[dependence.result]
         return Rows(merged)
     if isinstance(dependence, Running):
@@ -143,7 +155,7 @@ def _picked(matrix: Any, source: np.ndarray) -> Any:
         height = matrix.shape[0]
         matrix = csr(matrix.indices, indptr, (height + 1, matrix.shape[1]))
         source = np.where(source < 0, height, source)
-    _check(matrix, source)
+    _check_rows(matrix, source)
     return matrix[source]
 
 
@@ -162,7 +174,8 @@ def _merged(matrix: Any, group: np.ndarray, count: int) -> Any:
 def _paired(matrix: Any, pairs: Pairs, size: int) -> Any:
     from scipy.sparse import csr_array
 
-    _check(matrix, pairs.argument)
+    held = int(np.diff(matrix.indptr)[pairs.argument].sum(dtype=np.int64))
+    _check(min(held, size * matrix.shape[1]))
     data = np.ones(len(pairs.result), bool)
     shape = (size, matrix.shape[0])
     incidence = csr_array((data, (pairs.result, pairs.argument)), shape=shape)
@@ -194,6 +207,7 @@ def _running(matrix: Any, running: Running) -> Any:
     key, first = np.unique(key[order], return_index=True)
     start = place[row[order][first]]
     counts = extent - start
+    _check(int(counts.sum()))
     which = np.repeat(np.arange(len(key)), counts)
     ahead = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
     rows = lines[key[which] // width, start[which] + ahead]

@@ -267,3 +267,17 @@ def test_triangular_solves_depend_on_the_rows_solved_before(case, evaluate):
     at = {a: RNG.normal(size=(3, 3)) + 4 * np.eye(3), b: RNG.normal(size=(3, 2))}
     true = dense(evaluate, y, b, at) > 0
     np.testing.assert_array_equal(cg.sparsity(y, b).toarray(), true)
+
+
+def test_structures_that_are_hardly_sparse_are_refused_before_they_are_made():
+    x = cg.vector("x", 100_000)
+    calls = (
+        lambda: cg.sparsity(x + x.sum(), x),
+        lambda: cg.sparsity(x * cg.sin(cg.cumsum(x)), x),
+        lambda: cg.jacobian(x * x.sum(), x, mode="sparse"),
+        lambda: cg.hessian(x.sum() ** 2, x, mode="sparse"),
+    )
+    for call in calls:
+        with pytest.raises(cg.AllocationError, match=r"hardly sparse\. Use forward or"):
+            call()
+    assert cg.jacobian(x * x.sum(), x).shape == (100_000, 100_000)  # auto: not sparse
