@@ -110,7 +110,7 @@ def _one_operand(
         that are not 0 count.
     """
     batch = result.shape[:-2]
-    if other is None:
+    if other is None or other.all():
         row = numbers(arg.shape[:-1])
         group = np.empty(arg.size, np.int64)
         group[arg] = row[..., None]

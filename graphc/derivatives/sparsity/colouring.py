@@ -42,6 +42,9 @@ KINDS = ("auto", "column", "row", "two-sided", "star")
 SEARCHED = 2_000_000
 """Pairs of entries in a row up to which the orders that count neighbours are tried."""
 
+LONG = 256
+"""Entries of the longest row and column from which long ones are taken apart first."""
+
 
 @dataclass(frozen=True, eq=False)
 class Coloring:
@@ -126,11 +129,14 @@ def coloring(pattern: Any, kind: str = "auto") -> Coloring:
     turned = matrix.T.tocsr()
     if kind == "row":
         return _transposed(by_columns(turned))
-    found = None
+    bounds = _longest(matrix), _longest(turned)
+    # columns and rows alone need so many; to colour by many is slow
+    found = two_sided(matrix, min(bounds)) if min(bounds) > LONG else None
+    if found is not None:
+        return found
     if kind == "two-sided":
         found = two_sided(matrix)
     else:
-        bounds = _longest(matrix), _longest(turned)
         for by_row in sorted((False, True), key=lambda r: bounds[r]):
             if found is None or bounds[by_row] < found.count:
                 other = by_columns(turned if by_row else matrix)
@@ -160,6 +166,7 @@ def _as_pattern(pattern: Any) -> Any:
 
 
 def _longest(matrix: Any) -> int:
+    """Return the entries of the longest row: so many colours its columns need."""
     return int(np.diff(matrix.indptr).max(initial=0))
 
 

@@ -142,3 +142,21 @@ def test_what_it_says():
     c = cg.coloring(band(4, 3))
     assert repr(c) == "<column Coloring of 4 x 4, 10 entries: 3 columns, 0 rows>"
     assert c.nnz == 10
+
+
+def test_hubs_cost_no_more_than_their_entries():
+    """Colours beside a row are bits: sets of as many as a hub has neighbours are slow.
+
+    The arrow has 3 n entries, and no greedy step may see more than a few colours, or
+    this takes minutes.
+    """
+    n = 200_000
+    others, ends = np.arange(1, n), np.zeros(n - 1, int)
+    rows = np.concatenate([others, others, ends, [0]])
+    columns = np.concatenate([others, ends, others, [0]])
+    for flip in (False, True):  # the hub comes first, or last
+        at = (n - 1 - rows, n - 1 - columns) if flip else (rows, columns)
+        hub = sp.csr_array((np.ones(len(rows), bool), at), shape=(n, n))
+        assert cg.coloring(hub, "star").count == 2
+        assert cg.coloring(hub).count == 3
+        assert cg.coloring(hub, "two-sided").count == 3
