@@ -22,6 +22,7 @@ from graphc.derivatives.transforms import Transform, is_function, transform, vma
 from graphc.expressions.containers import tree_map
 from graphc.ops import arithmetic
 from graphc.ops.arithmetic import as_node
+from graphc.types.errors import InputError
 
 __all__ = [
     "grad",
@@ -175,6 +176,13 @@ def jvp(
 
         if wrt is None:
             return transform(y, argnums, tangent, extra=1)
+        for name, given in (("arguments", wrt), ("tangents", tangents)):
+            if not isinstance(given, (tuple, list)):
+                raise InputError(
+                    f"jvp: a function is given the tuple of its {name}, not a value of "
+                    f"type {type(given).__name__}. Write jvp(fun, (x,), (v,)), or "
+                    "jvp(fun)(x, v)."
+                )
         every = tuple(range(len(wrt)))
         return transform(y, every, both, extra=1)(*wrt, tuple(tangents))
     outputs, y_structure = read_result(y, "jvp")

@@ -16,7 +16,7 @@ from graphc.expressions.operands import (
 from graphc.graph.node import Node
 from graphc.ops import leaf, move
 from graphc.ops.arithmetic import cast
-from graphc.ops.declare import dtype_error, shape_error
+from graphc.ops.messages import dtype_error, shape_error
 from graphc.types import dtypes, sizes
 from graphc.types.errors import ShapeError, TracingError
 from graphc.types.sizes import Size, SizeLike

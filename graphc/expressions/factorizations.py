@@ -17,7 +17,7 @@ from graphc.ops import factorize
 from graphc.ops import solve as systems
 from graphc.ops.arithmetic import cast
 from graphc.ops.contract import matrix_transpose
-from graphc.ops.declare import shape_error
+from graphc.ops.messages import shape_error
 from graphc.ops.move import broadcast_to, reshape
 from graphc.types import dtypes, sizes
 from graphc.types.errors import ShapeError

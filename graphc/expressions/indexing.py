@@ -10,10 +10,10 @@ from graphc.expressions.operands import as_expression, one_axis, static_integer
 from graphc.expressions.reductions import sum as sum_over
 from graphc.expressions.selection import checked_index, select
 from graphc.graph.node import Node
-from graphc.ops import index as index_ops
+from graphc.ops import integer_indexing as index_ops
 from graphc.ops import leaf, move, slicing
 from graphc.ops.arithmetic import cast
-from graphc.ops.declare import dtype_error, shape_error
+from graphc.ops.messages import dtype_error, shape_error
 from graphc.types.errors import ShapeError
 from graphc.types.tensor_type import broadcast_shapes, shape_text
 

@@ -17,8 +17,8 @@ from graphc.expressions.operands import (
 )
 from graphc.graph.node import Node
 from graphc.ops import move, slicing
-from graphc.ops.declare import shape_error
 from graphc.ops.leaf import constant
+from graphc.ops.messages import shape_error
 from graphc.types import sizes
 from graphc.types.errors import InputError, ShapeError
 from graphc.types.sizes import Size, SizeLike

@@ -29,7 +29,7 @@ from graphc.expressions.reductions import min as min_over
 from graphc.expressions.reductions import sum as sum_over
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import cast
-from graphc.ops.declare import shape_error
+from graphc.ops.messages import shape_error
 from graphc.types import dtypes
 from graphc.types.errors import ShapeError
 from graphc.types.tensor_type import normalize_axes, normalize_axis

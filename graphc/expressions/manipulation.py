@@ -8,7 +8,7 @@ from typing import Any
 from graphc.expressions.operands import as_expression, one_axis
 from graphc.graph.node import Node
 from graphc.ops import move
-from graphc.ops.declare import shape_error
+from graphc.ops.messages import shape_error
 from graphc.types.errors import ShapeError
 from graphc.types.sizes import Size, SizeLike, floordiv, product, unify
 from graphc.types.tensor_type import (

@@ -19,7 +19,7 @@ from graphc.expressions.reductions import max as max_over
 from graphc.expressions.reductions import sum as sum_over
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import cast
-from graphc.ops.declare import dtype_error
+from graphc.ops.messages import dtype_error
 from graphc.types import dtypes
 
 __all__ = [

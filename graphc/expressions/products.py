@@ -10,7 +10,7 @@ from graphc.expressions.operands import as_expression, promoted
 from graphc.expressions.reductions import sum
 from graphc.graph.node import Node
 from graphc.ops import contract, move
-from graphc.ops.declare import shape_error
+from graphc.ops.messages import shape_error
 from graphc.types import sizes
 from graphc.types.tensor_type import normalize_axis
 

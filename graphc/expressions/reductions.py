@@ -12,7 +12,7 @@ from graphc.expressions.operands import as_expression, one_axis
 from graphc.graph.node import Node
 from graphc.ops import leaf, move, reduce, scan, slicing
 from graphc.ops.arithmetic import cast
-from graphc.ops.declare import shape_error
+from graphc.ops.messages import shape_error
 from graphc.types import dtypes, sizes
 from graphc.types.tensor_type import normalize_axes
 

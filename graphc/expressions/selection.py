@@ -14,10 +14,10 @@ import numpy as np
 from graphc.expressions.elementwise import FUNCTIONS as elementwise
 from graphc.expressions.operands import as_expression, static_integer
 from graphc.graph.node import Node
-from graphc.ops import index as index_ops
+from graphc.ops import integer_indexing as index_ops
 from graphc.ops import leaf, move, slicing
 from graphc.ops.arithmetic import cast
-from graphc.ops.declare import dtype_error, shape_error
+from graphc.ops.messages import dtype_error, shape_error
 from graphc.types.errors import (
     DTypeError,
     IndexOutOfRangeError,

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
-from graphc.ops.declare import Elementwise, Select, dtype_error, weakest
+from graphc.ops.declare import Elementwise, Select, weakest
 from graphc.ops.leaf import constant, full, scalar_like, size_value
+from graphc.ops.messages import dtype_error
 from graphc.ops.signatures import (
     any_dtype,
     comparison,

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import as_node, cast, multiply, negative, not_equal
-from graphc.ops.declare import Linear, SizeOf, dtype_error, operand_text, shape_error
+from graphc.ops.declare import Linear, SizeOf
 from graphc.ops.dependence import (
     Dependence,
     Grouped,
@@ -19,6 +19,7 @@ from graphc.ops.dependence import (
     shape_of,
 )
 from graphc.ops.leaf import scalar_like
+from graphc.ops.messages import dtype_error, operand_text, shape_error
 from graphc.ops.move import align_batch, diagonal_, permute, reshape, unbroadcast
 from graphc.ops.reduce import sum_
 from graphc.types import dtypes, sizes

@@ -18,12 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from graphc.graph.node import Node, make_node
-from graphc.graph.origin import current_origin
 from graphc.ops.dependence import (
     Dependence,
     Grouped,
@@ -33,72 +32,13 @@ from graphc.ops.dependence import (
     groups,
     shape_of,
 )
-from graphc.types.errors import DTypeError, ShapeError, internal_assert, made_at
+from graphc.ops.messages import operand_text, shape_error
+from graphc.ops.scalars import Index, Scalars, Value
+from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import TensorType, broadcast_shapes, shape_text
 
 REGISTRY: dict[str, Op] = {}
-
-Index = tuple[SizeLike, ...]
-Value = Any
-"""A scalar in a kernel; opaque to ops."""
-
-
-class Scalars(Protocol):
-    """The instructions a kernel has on scalars; ops lower themselves to these.
-
-    ``k("add", a, b)`` applies an instruction; all operands have one dtype except
-    where said, and the result has it too. Instructions:
-
-    - add sub mul neg abs, also of integers, which wrap around; of booleans add is or
-      and mul is and, abs changes nothing; min max (NaN if an operand is NaN);
-    - div sqrt copysign, of floats;
-    - floordiv mod: NumPy's floor_divide and remainder, of integers and floats; an
-      integer divided by zero gives 0;
-    - floor ceil rint trunc, which change nothing but floats;
-    - lt le gt ge eq ne isnan isinf isfinite, which give booleans;
-    - and or xor not shl shr, of integers and (but for the shifts) booleans; a shift by
-      a negative amount, or by the width or more, gives 0, or -1 for a negative
-      number shifted right;
-    - select(bool, a, b);
-    - the functions, of floats: exp exp2 expm1 log log2 log10 log1p cbrt pow
-      hypot, sin cos tan arcsin arccos arctan arctan2, sinh cosh tanh arcsinh arccosh
-      arctanh, sigmoid softplus logaddexp, erf erfc gammaln digamma, polygamma_<n> for
-      n from 1 to 100, integer_power_<n> for n other than 0.
-    """
-
-    def __call__(self, name: str, *operands: Value) -> Value: ...
-
-    def constant(self, value: Any, dtype: np.dtype) -> Value:
-        """Return a constant."""
-
-    def like(self, x: Value, value: Any) -> Value:
-        """Return a constant of the dtype of `x`."""
-
-    def zero(self, x: Value) -> Value:
-        """Return 0 in the dtype of `x`."""
-
-    def one(self, x: Value) -> Value:
-        """Return 1 in the dtype of `x`."""
-
-    def dtype(self, x: Value) -> np.dtype:
-        """Return the dtype of a value."""
-
-    def cast(self, value: Value, dtype: np.dtype) -> Value:
-        """Return a value converted as NumPy's astype does."""
-
-    def size(self, size: SizeLike, dtype: np.dtype) -> Value:
-        """Return a size or index as a value."""
-
-    def dynamic_index(self, value: Value, extent: SizeLike, node: Node) -> SizeLike:
-        """Return an integer value as an index.
-
-        Negative ones count from the end; one out of range makes the call fail with
-        an IndexError.
-        """
-
-    def inside(self, index: SizeLike, low: SizeLike, high: SizeLike) -> Value:
-        """Return ``low <= index < high``."""
 
 
 class Op:
@@ -237,36 +177,6 @@ def _registered(name: str) -> Op:
         for module in iter_modules(graphc.ops.__path__):
             import_module(f"graphc.ops.{module.name}")
     return REGISTRY[name]
-
-
-def operand_text(args: Sequence[Node]) -> str:
-    """Return operands for a message: names, types and where each was made."""
-    return ", ".join(f"{a.label()}{made_at(a.origin)}" for a in args)
-
-
-def shape_error(
-    op: str, args: Sequence[Node], rule: str, remedy: str = ""
-) -> ShapeError:
-    """Return a `ShapeError` that names op, operands, rule, place and remedy."""
-    text = f"{op}: {rule} Operands: {operand_text(args)}."
-    return ShapeError(_with_place(text, remedy))
-
-
-def dtype_error(
-    op: str, args: Sequence[Node], rule: str, remedy: str = ""
-) -> DTypeError:
-    """Return a `DTypeError` that names op, operands, rule, place and remedy."""
-    text = f"{op}: {rule}"
-    if args:
-        text += f" Operands: {operand_text(args)}."
-    return DTypeError(_with_place(text, remedy))
-
-
-def _with_place(text: str, remedy: str) -> str:
-    place = made_at(current_origin())
-    return f"{text}{' The failing call was' + place + '.' if place else ''}" + (
-        f" {remedy}" if remedy else ""
-    )
 
 
 # ----------------------------------------------------------------- elementwise

@@ -32,7 +32,7 @@ from graphc.ops.arithmetic import (
     where,
 )
 from graphc.ops.contract import matmul_, matrix_transpose
-from graphc.ops.declare import General, SizeOf, dtype_error, shape_error
+from graphc.ops.declare import General, SizeOf
 from graphc.ops.dependence import (
     Dependence,
     Known,
@@ -41,6 +41,7 @@ from graphc.ops.dependence import (
     shape_of,
 )
 from graphc.ops.leaf import iota, scalar_like
+from graphc.ops.messages import dtype_error, shape_error
 from graphc.ops.move import (
     all_batched,
     broadcast_to,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
-from graphc.ops.declare import Index, Op, Scalars, SizeOf, Value
+from graphc.ops.declare import Op, SizeOf
+from graphc.ops.scalars import Index, Scalars, Value
 from graphc.types import dtypes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape, TensorType

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
-from graphc.ops.declare import Index, Move, Scalars, SizeOf, Value, shape_error
+from graphc.ops.declare import Move, SizeOf
+from graphc.ops.messages import shape_error
+from graphc.ops.scalars import Index, Scalars, Value
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape, TensorType, broadcast_shapes, shape_text

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
-from graphc.ops.declare import Index, Move, Scalars, SizeOf, Value
+from graphc.ops.declare import Move, SizeOf
 from graphc.ops.move import all_batched
+from graphc.ops.scalars import Index, Scalars, Value
 from graphc.types.tensor_type import TensorType
 
 

@@ -20,15 +20,8 @@ from graphc.ops.arithmetic import (
     multiply,
     one_where,
 )
-from graphc.ops.declare import (
-    Linear,
-    Op,
-    Reduce,
-    SizeOf,
-    dtype_error,
-    operand_text,
-    shape_error,
-)
+from graphc.ops.declare import Linear, Op, Reduce, SizeOf
+from graphc.ops.messages import dtype_error, operand_text, shape_error
 from graphc.ops.move import broadcast_to, inverse_permutation, permute, reshape
 from graphc.types import dtypes, sizes
 from graphc.types.errors import ShapeError, internal_assert, made_at

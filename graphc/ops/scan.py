@@ -13,18 +13,11 @@ import numpy as np
 
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import add, multiply
-from graphc.ops.declare import (
-    General,
-    Linear,
-    Op,
-    Scalars,
-    SizeOf,
-    Value,
-    dtype_error,
-    shape_error,
-)
+from graphc.ops.declare import General, Linear, Op, SizeOf
 from graphc.ops.dependence import Dependence, Known, Running, shape_of
+from graphc.ops.messages import dtype_error, shape_error
 from graphc.ops.move import all_batched
+from graphc.ops.scalars import Scalars, Value
 from graphc.ops.slicing import pad, slice_axis
 from graphc.types import sizes
 from graphc.types.errors import internal_assert

@@ -14,19 +14,11 @@ from typing import Any
 import numpy as np
 
 from graphc.graph.node import Node
-from graphc.ops.declare import (
-    Index,
-    Move,
-    Scalars,
-    SizeOf,
-    Value,
-    dtype_error,
-    operand_text,
-    shape_error,
-    weakest,
-)
+from graphc.ops.declare import Move, SizeOf, weakest
 from graphc.ops.leaf import Frozen, _sign_of_values
+from graphc.ops.messages import dtype_error, operand_text, shape_error
 from graphc.ops.move import Arg, all_batched
+from graphc.ops.scalars import Index, Scalars, Value
 from graphc.types import sizes
 from graphc.types.errors import (
     IndexOutOfRangeError,

@@ -12,7 +12,6 @@ from graphc.graph import operators
 from graphc.graph.node import Node
 from graphc.ops import arithmetic as ar
 from graphc.ops.contract import matmul_, matrix_transpose
-from graphc.ops.declare import Index
 from graphc.ops.leaf import full, iota_
 from graphc.ops.move import (
     broadcast_,
@@ -25,6 +24,7 @@ from graphc.ops.move import (
     transpose_,
 )
 from graphc.ops.reduce import sum_
+from graphc.ops.scalars import Index
 from graphc.ops.slicing import pad, slice_axis, slice_op
 from graphc.passes.patterns import (
     is_number,

@@ -15,7 +15,8 @@ import numpy as np
 
 from graphc.graph.node import Node
 from graphc.kernels.ir import LoopVar
-from graphc.ops.declare import Elementwise, Index
+from graphc.ops.declare import Elementwise
+from graphc.ops.scalars import Index
 from graphc.types import sizes
 from graphc.types.sizes import Atom, SizeLike
 

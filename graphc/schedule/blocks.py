@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from graphc.graph.node import Node
 from graphc.kernels.ir import Accumulator, Loop, LoopVar, Statement, Store
-from graphc.ops.declare import Index, Reduce
+from graphc.ops.declare import Reduce
+from graphc.ops.scalars import Index
 from graphc.schedule.access import row_major
 from graphc.schedule.evaluate import Memory
 from graphc.schedule.fusion import CHEAP_COST, Fusion, Group

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from graphc.graph.node import Node
 from graphc.kernels.builder import Values
 from graphc.kernels.ir import Accumulator, Buffer, Dynamic, Kernel, LoopVar, Value
-from graphc.ops.declare import Elementwise, Index
+from graphc.ops.declare import Elementwise
 from graphc.ops.leaf import uniform_value
+from graphc.ops.scalars import Index
 from graphc.schedule.access import broadcast_index, row_major
 from graphc.schedule.fusion import Fusion
 from graphc.types import sizes

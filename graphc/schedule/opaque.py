@@ -20,11 +20,11 @@ from graphc.kernels.ir import (
 )
 from graphc.kernels.split import split_loops
 from graphc.ops.contract import MatMul
-from graphc.ops.declare import Index
 from graphc.ops.factorize import Routine
 from graphc.ops.index import Scatter
 from graphc.ops.leaf import uniform_value
 from graphc.ops.reduce import ArgReduce, max_, min_
+from graphc.ops.scalars import Index
 from graphc.ops.scan import Scan
 from graphc.schedule.access import row_major
 from graphc.schedule.evaluate import Evaluation, KernelCall

@@ -31,8 +31,9 @@ from graphc.kernels.ir import (
 )
 from graphc.kernels.split import split_loops
 from graphc.kernels.unroll import SHORT, unroll_short_loops
-from graphc.ops.declare import Elementwise, Index, Reduce
+from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.leaf import constant_
+from graphc.ops.scalars import Index
 from graphc.schedule.access import row_major
 from graphc.schedule.evaluate import Evaluation, KernelCall, Memory
 from graphc.schedule.fusion import CHEAP_COST, Fusion, Group

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from graphc.graph.node import Node
-from graphc.ops.declare import Elementwise, Index
+from graphc.ops.declare import Elementwise
 from graphc.ops.leaf import uniform_value
+from graphc.ops.scalars import Index
 from graphc.ops.slicing import concatenate_
 from graphc.schedule.access import (
     AXES,

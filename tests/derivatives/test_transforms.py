@@ -110,6 +110,9 @@ def test_jvp_and_vjp():
     a, b = pull(t)
     np.testing.assert_allclose(a, 3 * x * t)
     np.testing.assert_allclose(b, x * t)
+    for primals, tangents, name in ((x, (t,), "arguments"), ((x,), t, "tangents")):
+        with pytest.raises(cg.InputError, match=f"tuple of its {name}, not a value"):
+            cg.jvp(cg.sin, primals, tangents)
     both = cg.jvp(lambda a, b: a * b, argnums=(0, 1))
     np.testing.assert_allclose(both(x, t, (t, x)), t * t + x * x)
 

@@ -11,7 +11,16 @@ import pytest
 from graphc.backends.reference import run
 from graphc.derivatives.reverse import pull_back
 from graphc.graph.graph import Graph
-from graphc.ops import contract, index, leaf, move, reduce, scan, slicing
+from graphc.ops import (
+    contract,
+    index,
+    integer_indexing,
+    leaf,
+    move,
+    reduce,
+    scan,
+    slicing,
+)
 from graphc.ops.leaf import constant, iota, new_input
 from graphc.types import sizes
 from graphc.types.errors import (
@@ -178,10 +187,10 @@ def test_take_reads_counted_axes_in_step(case):
     array, picks = np.arange(32.0).reshape(4, 4, 2), np.array([2, 0, -1, 2])
     if not full:
         y = tensor("y", (3,), "int64")
-        out = index.take(x, nodes(y))
+        out = integer_indexing.take(x, nodes(y))
         got = value(out, [x, y], array, picks[:3])
     else:
-        out = index.take(x, nodes(y))
+        out = integer_indexing.take(x, nodes(y))
         got = value(out, [x, y], array, picks)
     np.testing.assert_array_equal(got, array[arrays(picks)])
     gathers = [n for n in Graph([], [out]).nodes if n.op is index.gather_]
@@ -201,7 +210,11 @@ def test_put_writes_counted_axes_in_step(case, combine):
     updates = np.random.default_rng(0).standard_normal(array[where].shape)
     u = tensor("u", updates.shape)
     got = value(
-        index.put(base, u, nodes(y), combine), [base, u, y], array, updates, picks
+        integer_indexing.put(base, u, nodes(y), combine),
+        [base, u, y],
+        array,
+        updates,
+        picks,
     )
     expected = array.copy()
     if combine == "set":
@@ -213,14 +226,14 @@ def test_put_writes_counted_axes_in_step(case, combine):
 
 def test_put_broadcasts_updates():
     base, y = tensor("x", (4, 2)), tensor("y", (3,), "int64")
-    out = index.put(base, constant(7.0), [y], "set")
+    out = integer_indexing.put(base, constant(7.0), [y], "set")
     got = value(out, [base, y], np.zeros((4, 2)), np.array([1, 1, -1]))
     np.testing.assert_array_equal(got, [[0, 0], [7, 7], [0, 0], [7, 7]])
 
 
 def test_picking_labels_needs_no_scatter():
     z, y = tensor("z", ("n", "m")), tensor("y", ("n",), "int64")
-    out = index.take(z, [iota(sizes.dim("n")), y])
+    out = integer_indexing.take(z, [iota(sizes.dim("n")), y])
     (back,) = pull_back([out], [leaf.ones_like(out)], [z])
     assert "scatter_add" not in op_names(back)
     labels = np.array([2, 0, -1])
@@ -248,7 +261,7 @@ def test_take_along_axis(axis, wide):
     array = rng.standard_normal((3, 4, 2))
     picks = rng.integers(-array.shape[axis], array.shape[axis], wide)
     x, i = tensor("x", array.shape), tensor("i", picks.shape, "int64")
-    got = value(index.take_along_axis(x, i, axis), [x, i], array, picks)
+    got = value(integer_indexing.take_along_axis(x, i, axis), [x, i], array, picks)
     np.testing.assert_array_equal(got, np.take_along_axis(array, picks, axis))
 
 
@@ -256,9 +269,9 @@ def test_take_along_axis(axis, wide):
 def test_index_out_of_range_names_index_and_size(bad):
     x, i, u = tensor("x", (5,)), tensor("i", (2,), "int64"), tensor("u", (2,))
     outs = {
-        "gather": index.take(x, [i]),
-        "scatter_add": index.put(x, u, [i], "add"),
-        "scatter_set": index.put(x, u, [i], "set"),
+        "gather": integer_indexing.take(x, [i]),
+        "scatter_add": integer_indexing.put(x, u, [i], "add"),
+        "scatter_set": integer_indexing.put(x, u, [i], "set"),
     }
     for name, out in outs.items():
         with pytest.raises(
@@ -538,12 +551,12 @@ ERRORS = {
         "concatenate: operands have different dtypes",
     ),
     "gather by floats": (
-        lambda: index.take(x23(), [tensor("i", (2,))]),
+        lambda: integer_indexing.take(x23(), [tensor("i", (2,))]),
         DTypeError,
         r"gather: an index has dtype float64.*astype\('int64'\)",
     ),
     "gather by too many": (
-        lambda: index.take(x23(), [ints(2)] * 3),
+        lambda: integer_indexing.take(x23(), [ints(2)] * 3),
         ShapeError,
         "gather: 3 indices are too many for 2 axes",
     ),
@@ -558,12 +571,12 @@ ERRORS = {
         "gather: sizes 2 and 3 of the indices differ",
     ),
     "take": (
-        lambda: index.take(x23(), [ints(2), ints(3)]),
+        lambda: integer_indexing.take(x23(), [ints(2), ints(3)]),
         ShapeError,
         "take: index arrays do not broadcast",
     ),
     "put": (
-        lambda: index.put(x23(), x23(), [ints(2)] * 3, "set"),
+        lambda: integer_indexing.put(x23(), x23(), [ints(2)] * 3, "set"),
         ShapeError,
         "scatter_set: 3 indices are too many for 2 axes",
     ),
@@ -578,17 +591,17 @@ ERRORS = {
         "scatter_set: base and updates differ in dtype",
     ),
     "take_along_axis ranks": (
-        lambda: index.take_along_axis(x23(), ints(2), 0),
+        lambda: integer_indexing.take_along_axis(x23(), ints(2), 0),
         ShapeError,
         "take_along_axis: numbers of axes differ",
     ),
     "take_along_axis axis": (
-        lambda: index.take_along_axis(x23(), ints(2, 3), 2),
+        lambda: integer_indexing.take_along_axis(x23(), ints(2, 3), 2),
         ShapeError,
         "take_along_axis: axis 2 is out of range",
     ),
     "take_along_axis sizes": (
-        lambda: index.take_along_axis(x23(), ints(4, 1), 1),
+        lambda: integer_indexing.take_along_axis(x23(), ints(4, 1), 1),
         ShapeError,
         "take_along_axis: axes other than 1 do not broadcast",
     ),

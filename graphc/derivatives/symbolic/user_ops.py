@@ -22,8 +22,9 @@ from graphc.graph.node import Node
 from graphc.graph.origin import current_origin, set_inherited
 from graphc.graph.pickling import flatten, unflatten
 from graphc.ops.arithmetic import absolute_zero_multiply, cast, negative, where
-from graphc.ops.declare import REGISTRY, Elementwise, Scalars, Select, Value
+from graphc.ops.declare import REGISTRY, Elementwise, Select
 from graphc.ops.leaf import constant, new_input, uniform_value
+from graphc.ops.scalars import Scalars, Value
 from graphc.ops.signatures import floating
 from graphc.types import dtypes
 from graphc.types.errors import InputError
