@@ -8,8 +8,9 @@ shares with the index arrays, then one axis for each index array, then the rest:
     result   (batch..., places..., rest...)
     result[b, p, r] = x[b, i0[b, p], i1[b, p], ..., r]
 
-NumPy's indexing is this after a transpose of axes: see `ops.integer_indexing`. Negative indices count from the end; one out of range raises
-`IndexOutOfRangeError` when the function runs.
+NumPy's indexing is this after a transpose of axes: see `ops.integer_indexing`. Negative
+indices count from the end; one out of range raises `IndexOutOfRangeError` when the
+function runs.
 """
 
 from __future__ import annotations
