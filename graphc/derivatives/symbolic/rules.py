@@ -29,7 +29,7 @@ from graphc.derivatives.symbolic.vocabulary import (
     ops_by_class,
 )
 from graphc.expressions import linalg
-from graphc.expressions.creation import arange
+from graphc.expressions.creation import arange, eye
 from graphc.expressions.indexing import getitem, trace
 from graphc.expressions.joining import stack
 from graphc.expressions.manipulation import matrix_transpose, reshape
@@ -369,6 +369,35 @@ def _matrix_product(reader: Reader, expr: Any, values: list[Value]) -> Value:
     return reader.op(ar.multiply, factor, out)
 
 
+def _explicit(reader: Reader, expr: Any, values: list[Value]) -> Value:
+    """Read a matrix of blocks, ones, zeros or the like entry by entry."""
+    rows, columns = expr.shape
+    if not (rows.is_Integer and columns.is_Integer):
+        return _unknown(reader, expr, values)
+    made = expr.as_explicit()
+    if any(e.has(type(expr)) for e in made.flat()):  # its entries are not known apart
+        return _unknown(reader, expr, values)
+    return reader.again().read(made)
+
+
+def _matrix_power(reader: Reader, expr: Any, values: list[Value]) -> Value:
+    base, exponent = reader.node(values[0]), values[1]
+    if not isinstance(exponent, int) or base.ndim != 2:
+        raise InputError(
+            f"from_sympy: {_short(expr)} is no power of a matrix to a known integer. "
+            "Give a number for the exponent."
+        )
+    if exponent < 0:
+        base, exponent = linalg.inv(base), -exponent
+    out: Node | None = None
+    while exponent:
+        if exponent % 2:
+            out = base if out is None else matmul(out, base)
+        exponent //= 2
+        base = matmul(base, base) if exponent else base
+    return eye(base.shape[0], dtype=base.dtype) if out is None else out
+
+
 def _unary(function: Callable[[Node], Node]) -> Rule:
     return Rule(lambda reader, expr, values: function(reader.node(values[0])), _args)
 
@@ -411,5 +440,7 @@ def _rules() -> dict[str, Rule]:
         "Transpose": _unary(matrix_transpose),
         "Trace": _unary(trace),
         "Inverse": _unary(linalg.inv),
+        "MatPow": Rule(_matrix_power, _args),
+        "MatrixExpr": Rule(_explicit),
         "Determinant": _unary(linalg.det),
     }

@@ -185,6 +185,39 @@ def test_matrices_and_containers(evaluate):
     np.testing.assert_allclose(evaluate(node, {other: value}), expected)
 
 
+@pytest.mark.parametrize("exponent", [-3, -1, 0, 1, 2, 3, 6])
+def test_powers_of_matrices(exponent, evaluate):
+    symbol, a = sp.MatrixSymbol("A", 3, 3), cg.matrix("A", (3, 3))
+    value = np.random.default_rng(0).normal(size=(3, 3)) + 3 * np.eye(3)
+    node = cg.from_sympy(sp.MatPow(symbol, exponent), {symbol: a})
+    expected = np.linalg.matrix_power(value, exponent)
+    np.testing.assert_allclose(evaluate(node, {a: value}), expected)
+    n = sp.Symbol("n", integer=True)
+    node = cg.from_sympy(symbol**n, {symbol: a, n: exponent})
+    np.testing.assert_allclose(evaluate(node, {a: value}), expected)
+    for other in (sp.Rational(1, 2), X):
+        with pytest.raises(cg.InputError, match="no power of a matrix to a known int"):
+            cg.from_sympy(symbol**other, {symbol: a, X: cg.scalar("x")})
+
+
+def test_matrices_of_which_sympy_knows_every_entry(evaluate):
+    symbol, a = sp.MatrixSymbol("A", 2, 2), cg.matrix("A", (2, 2))
+    value = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for expr, expected in (
+        (sp.Identity(2) + symbol, np.eye(2) + value),
+        (sp.OneMatrix(2, 2) * symbol, np.ones((2, 2)) @ value),
+        (sp.BlockMatrix([[symbol, symbol.T]]), np.hstack([value, value.T])),
+        (sp.KroneckerProduct(symbol, symbol), np.kron(value, value)),
+        (symbol[:, 1], value[:, 1:]),
+        (symbol.adjoint(), value.T),
+    ):
+        node = cg.from_sympy(expr, {symbol: a})
+        np.testing.assert_allclose(evaluate(node, {a: value}), expected)
+    n = sp.Symbol("n", integer=True)
+    with pytest.raises(cg.InputError, match="does not know sympy's Identity"):
+        cg.from_sympy(sp.Identity(n))
+
+
 @pytest.mark.parametrize("count", [0, 3, 40])
 def test_sums_and_products(count, evaluate):
     x, k = cg.vector("x", 2), sp.Symbol("k")
