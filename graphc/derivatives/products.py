@@ -20,6 +20,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from graphc.graph.graph import missing
 from graphc.graph.node import Node
 from graphc.ops.arithmetic import (
     absolute_zero_multiply,
@@ -74,16 +75,8 @@ class Signs:
 
     def __call__(self, node: Node) -> str:
         known = self._known
-        stack = [node]
-        while stack:
-            here = stack[-1]
-            waiting = [a for a in here.args if a not in known]
-            if here in known or not waiting:
-                stack.pop()
-                if here not in known:
-                    known[here] = here.op.sign_of(here, [known[a] for a in here.args])
-            else:
-                stack.extend(waiting)
+        for n in missing(node, known):
+            known[n] = n.op.sign_of(n, [known[a] for a in n.args])
         return known[node]
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 
 from graphc.graph.node import Node
 from graphc.graph.origin import set_inherited
@@ -34,6 +42,24 @@ def topological_order(
                 done.add(node)
                 order.append(node)
     return order
+
+
+def missing(node: Node, known: Container[Node]) -> Iterator[Node]:
+    """Yield nodes that `node` needs and are not `known`, arguments first.
+
+    Each must be known when the next is asked for. Unlike `topological_order` this
+    costs only what is missing, however much is known.
+    """
+    stack = [node]
+    while stack:
+        here = stack[-1]
+        waiting = [a for a in here.args if a not in known]
+        if here in known or not waiting:
+            stack.pop()
+            if here not in known:
+                yield here
+        else:
+            stack.extend(reversed(waiting))
 
 
 class Graph:

@@ -9,14 +9,14 @@ Derivatives" (2nd ed., SIAM 2008), section 7.1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.derivatives.activity import Activity, differentiable_positions
 from graphc.derivatives.sparsity.rows import Rows, carried, union, unit_rows
-from graphc.graph.graph import topological_order
+from graphc.graph.graph import missing, topological_order
 from graphc.graph.node import Node
 from graphc.ops.declare import Move
 from graphc.ops.dependence import Selected, SizeOf, shape_of
@@ -44,29 +44,15 @@ class Known:
 
     def __call__(self, node: Node) -> np.ndarray | None:
         free, values = self._free, self._values
-        for n in _missing(node, free):
+        for n in missing(node, free):
             free[n] = n.op is not input_ and all(free[a] for a in n.args)
         if not free[node]:
             return None
         with np.errstate(all="ignore"):
-            for n in _missing(node, values):
+            for n in missing(node, values):
                 made = n.op.numpy(n, [values[a] for a in n.args], self._size)
                 values[n] = np.asarray(made, dtype=n.dtype)
         return values[node]
-
-
-def _missing(node: Node, known: Mapping[Node, Any]) -> Iterator[Node]:
-    """Yield nodes that are not `known`, arguments first; each becomes known by then."""
-    stack = [node]
-    while stack:
-        here = stack[-1]
-        waiting = [a for a in here.args if a not in known]
-        if here in known or not waiting:
-            stack.pop()
-            if here not in known:
-                yield here
-        else:
-            stack.extend(reversed(waiting))
 
 
 def size_reader(sizes: Mapping[str, int] | None, what: str) -> SizeOf:
