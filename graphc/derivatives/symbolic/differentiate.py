@@ -41,6 +41,9 @@ NOMINAL_SIZE = 64
 TRANSCENDENTAL = 10
 """What a call of exp, sin or the like counts as beside an addition."""
 
+_SHARED = 100
+"""How often over `symbolic_limit` an expression may have operations if written out."""
+
 _LARGE = 200  # sympy operations from which a derivative is not made shorter
 
 
@@ -213,6 +216,34 @@ class SymbolicPart:
                 f"{self._what}: the expression has {count} scalar operations, more "
                 f"than sympy is asked to differentiate ({limit}). {self._remedy}, "
                 f"or raise the limit: config(symbolic_limit={count})."
+            )
+        self._check_written(order, edges, ys, xs)
+
+    def _check_written(
+        self, order: Sequence[Node], edges: Any, ys: Sequence[Node], xs: Sequence[Node]
+    ) -> None:
+        """Raise `InputError` if parts that are shared are too much written out.
+
+        sympy walks through an expression as through a tree.
+        """
+        limit = options().symbolic_limit * _SHARED
+        leaves = set(xs)
+        written: dict[Node, int] = {}
+        for node in order:
+            if node not in edges or node in leaves:
+                continue
+            size = max(int(node.size), 1)  # sizes are known: see `_check`
+            parts = [
+                written[a] * max(int(a.size) // size, 1)
+                for a in node.args
+                if a in written
+            ]
+            written[node] = min(1 + sum(parts), limit + 1)
+        if sum(written[y] * int(y.size) for y in ys if y in written) > limit:
+            raise InputError(
+                f"{self._what}: written out, without sharing what occurs often, the "
+                f"expression has more than {limit} operations, and sympy would walk "
+                f"through all. {self._remedy}."
             )
 
     def _check_meaning(self, node: Node) -> None:

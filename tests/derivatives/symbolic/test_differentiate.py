@@ -158,6 +158,18 @@ def test_the_limit_names_reverse_mode():
         cg.jacobian(v[cg.argmax(v)], v, "symbolic")
 
 
+def test_shared_parts_count_where_sympy_writes_them_out():
+    """80 operations, but sympy, which knows no sharing, would walk through 3^40."""
+    x = cg.scalar("x")
+    y = x
+    for _ in range(40):
+        y = cg.sin(y * x) + y * y
+    for call in (lambda: cg.diff(y, x), lambda: cg.hessian(y, x, mode="symbolic")):
+        with pytest.raises(cg.InputError, match=r"written out.* Use reverse mode"):
+            call()
+    assert cg.jacobian(y, x).shape == ()  # auto does without
+
+
 def test_a_deep_chain_is_refused():
     x = y = cg.scalar("x")
     for _ in range(2000):
