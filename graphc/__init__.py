@@ -42,7 +42,7 @@ _HOMES = {
     "graphc.graph.node": ("Node",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
     "graphc.runtime.function": ("Function",),
-    "graphc.surfaces.draw": ("draw",),
+    "graphc.surfaces.draw": ("draw", "to_networkx"),
     "graphc.surfaces.lambdify": ("lambdify",),
     "graphc.types.config": ("config", "options"),
     "graphc.types.errors": (
@@ -151,7 +151,7 @@ if TYPE_CHECKING:
     from graphc.graph.node import Node as Expression
     from graphc.runtime.compile import compile, evaluate, jit
     from graphc.runtime.function import Function
-    from graphc.surfaces.draw import draw
+    from graphc.surfaces.draw import draw, to_networkx
     from graphc.surfaces.lambdify import lambdify
     from graphc.types.config import config, options
     from graphc.types.errors import *

@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument(
         "subject", metavar="MODULE_OR_FILE:NAME", help="such as model.py:loss"
     )
-    draw.add_argument("out", help="a file .svg, .png, .dot or .txt")
+    draw.add_argument("out", help="a file; its suffix chooses the format")
     draw.set_defaults(run=_draw)
 
     bench = commands.add_parser("bench", help="compare speed with installed peers")

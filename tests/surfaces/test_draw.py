@@ -10,7 +10,7 @@ import pytest
 import graphc as cg
 from graphc.surfaces.draw import draw
 from graphc.surfaces.draw.diagram import LONGEST_LINE, columns, diagram, shorten
-from graphc.surfaces.draw.picture import FORMATS
+from graphc.surfaces.draw.formats import FORMATS
 from graphc.surfaces.draw.scene import box_size, compose
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -62,7 +62,7 @@ def test_labels_are_the_users_words():
 def test_kinds_of_box():
     loss, new = training_step()
     picture = draw({"loss": loss, "params": new})
-    boxes = picture._diagram.boxes
+    boxes = picture.diagram.boxes
     assert {b.kind for b in boxes} >= {"input", "forward", "backward"}
     assert {b.title for b in boxes if b.kind == "input"} == {"x", "y", "w1", "b1", "w2"}
     outputs = {d for b in boxes if b.is_output for d in b.details if "output" in d}
@@ -72,7 +72,7 @@ def test_kinds_of_box():
         "output params.b1",
         "output params.w2",
     }
-    alone = draw(loss)._diagram.boxes
+    alone = draw(loss).diagram.boxes
     assert {b.kind for b in alone} == {"input", "forward"}
     forward = [b for b in boxes if b.kind == "forward"]
     assert len(forward) == sum(b.kind == "forward" for b in alone)
@@ -80,9 +80,9 @@ def test_kinds_of_box():
 
 def test_forward_may_be_named():
     loss, new = training_step()
-    gradients_only = draw(new)._diagram.boxes
+    gradients_only = draw(new).diagram.boxes
     assert "backward" not in {b.kind for b in gradients_only}
-    named = draw(new, forward=loss)._diagram.boxes
+    named = draw(new, forward=loss).diagram.boxes
     assert "backward" in {b.kind for b in named}
     with pytest.raises(cg.DrawError, match="forward= names no part"):
         draw(loss, forward=quadratic()[0])
@@ -90,24 +90,24 @@ def test_forward_may_be_named():
 
 def test_numbers_and_sizes_are_folded_into_their_users():
     x = cg.vector("x", "n")
-    boxes = draw(cg.sum(x * 2.5))._diagram.boxes
+    boxes = draw(cg.sum(x * 2.5)).diagram.boxes
     assert [b.title for b in boxes] == [
         "x",
         "multiply(\N{MIDDLE DOT}, 2.5)",
         "sum(axes=(0,))",
     ]
-    table = draw(cg.constant(np.arange(3.0)) + x)._diagram.boxes
+    table = draw(cg.constant(np.arange(3.0)) + x).diagram.boxes
     assert [b.kind for b in table].count("constant") == 1
-    lone = draw(cg.constant(2.0))._diagram.boxes  # an output is never folded
+    lone = draw(cg.constant(2.0)).diagram.boxes  # an output is never folded
     assert [b.kind for b in lone] == ["constant"]
 
 
 def test_edges_arrive_in_the_order_of_arguments():
     x, y = cg.scalar("x"), cg.scalar("y")
-    shown = draw(x - y)._diagram
+    shown = draw(x - y).diagram
     ports = {shown.boxes[e.source].title: e.port for e in shown.edges}
     assert ports["x"] < ports["y"]
-    assert len(draw(x * x)._diagram.edges) == 2
+    assert len(draw(x * x).diagram.edges) == 2
 
 
 def test_notes():
@@ -135,12 +135,12 @@ def test_hostile_names(name, tmp_path):
     assert len(picture.text.splitlines()) == len(picture.graph) + 1
     lines = picture.dot.splitlines()
     boxes = [line for line in lines if re.match(r"  n\d+ \[", line)]
-    assert len(boxes) == len(picture._diagram.boxes)
+    assert len(boxes) == len(picture.diagram.boxes)
     quoted = r'"(?:[^"\\]|\\.)*"'
     for line in boxes:
         bare = re.sub(quoted, "", line)
         assert bare.count("[") == bare.count("]") == 1 and "->" not in bare
-    for box in picture._diagram.boxes:
+    for box in picture.diagram.boxes:
         assert columns(box.title) <= LONGEST_LINE and box.title.isprintable()
 
 
@@ -159,7 +159,7 @@ def test_files(suffix, tmp_path):
 
 def test_unknown_suffix_names_the_formats(tmp_path):
     x = cg.scalar("x")
-    with pytest.raises(cg.DrawError, match=r"'.gif'.*\.svg, \.png, \.dot, \.txt"):
+    with pytest.raises(cg.DrawError, match=r"'.gif'.*\.svg, \.png, \.pdf, \.mmd"):
         draw(x, tmp_path / "x.gif")
     with pytest.raises(cg.DrawError, match="no suffix"):
         draw(x, tmp_path / "x")
@@ -215,7 +215,10 @@ def test_large_graphs_have_text_but_no_picture(tmp_path):
         y = cg.sin(y)
     picture = draw(y)
     assert picture._repr_svg_() is None
-    with pytest.raises(cg.DrawError, match=r"5001 nodes are too many.*\.txt or \.dot"):
+    with pytest.raises(
+        cg.DrawError,
+        match=r"5001 nodes are too many for .svg.*\.graphml, \.json or \.txt",
+    ):
         picture.save(tmp_path / "deep.svg")
     assert not list(tmp_path.iterdir())
     picture.save(tmp_path / "deep.txt")
@@ -227,14 +230,14 @@ def test_a_png_too_large_to_read_is_refused():
     y = cg.scalar("x")
     for _ in range(1500):
         y = cg.sin(y)
-    with pytest.raises(cg.DrawError, match=r"Write \.svg"):
+    with pytest.raises(cg.DrawError, match=r"Write \.svg or"):
         _ = draw(y).png
     assert draw(y).svg.count("<text") > 3000
 
 
 def test_text_fits_its_box():
     loss, new = training_step()
-    scene = compose(draw({"loss": loss, "params": new})._diagram)
+    scene = compose(draw({"loss": loss, "params": new}).diagram)
     for box, x, y, w, h in scene.boxes:
         assert (w, h) == box_size(box)
         assert x >= 0 and y >= 0 and x + w <= scene.width and y + h <= scene.height
@@ -263,7 +266,121 @@ def test_compiled_functions_name_their_outputs():
     loss, new = training_step()
     inputs = draw(new).graph.inputs
     step = cg.compile(inputs, {"loss": loss, "new": new}, backend="reference")
-    boxes = draw(step)._diagram.boxes
+    boxes = draw(step).diagram.boxes
     details = {d for b in boxes for d in b.details}
     assert {"output loss", "output new.w1", "output new.b1"} <= details
     assert "backward" in {b.kind for b in boxes}
+
+
+# --------------------------------------------------- formats for other programs
+
+
+def test_networkx_has_the_nodes_and_edges_of_the_graph():
+    networkx = pytest.importorskip("networkx")
+    y, _ = quadratic()
+    shown = cg.to_networkx({"y": y})
+    graph = draw(y).graph
+    assert isinstance(shown, networkx.MultiDiGraph)
+    assert len(shown) == len(graph)
+    assert shown.number_of_edges() == sum(len(n.args) for n in graph.nodes)
+    assert shown.nodes["A"] | {"line": 0, "file": ""} == {
+        "op": "input",
+        "type": "float32(n, n)",
+        "dtype": "float32",
+        "shape": "n, n",
+        "name": "A",
+        "file": "",
+        "line": 0,
+        "input": shown.nodes["A"]["input"],
+    }
+    (last,) = (n for n, d in shown.nodes(data=True) if d.get("output") == "0")
+    assert last == list(networkx.topological_sort(shown))[-1]
+    x = cg.scalar("x")
+    twice = cg.to_networkx(x - x * x)
+    assert {p for *_, p in twice.edges(data="position")} == {0, 1}
+    with pytest.raises(cg.DrawError, match="Give an expression"):
+        cg.to_networkx("x")
+
+
+def test_networkx_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "networkx", None)
+    with pytest.raises(cg.MissingPackageError, match="pip install networkx"):
+        cg.to_networkx(cg.scalar("x"))
+
+
+def test_graphml_is_read_back(tmp_path):
+    networkx = pytest.importorskip("networkx")
+    y, _ = quadratic()
+    draw(y, tmp_path / "q.graphml")
+    back = networkx.read_graphml(tmp_path / "q.graphml")
+    shown = cg.to_networkx(y)
+    assert dict(back.nodes(data=True)) == dict(shown.nodes(data=True))
+    assert sorted(back.edges()) == sorted((u, v) for u, v, _ in shown.edges)
+
+
+def test_json_describes_the_graph(tmp_path):
+    import json
+
+    y, (A, *_) = quadratic()
+    draw([y, A], tmp_path / "q.json")
+    data = json.loads((tmp_path / "q.json").read_text())
+    assert (data["format"], data["version"]) == ("graphc", 1)
+    nodes = {n["id"]: n for n in data["nodes"]}
+    assert len(nodes) == len(draw(y).graph)
+    assert data["outputs"][1] == "A" and nodes["A"]["output"] == [1]
+    assert set(data["inputs"]) == {"A", "x", "b", "c"}
+    assert nodes["A"]["file"].endswith("test_draw.py") and nodes["A"]["line"] > 0
+    known = set()
+    for node in data["nodes"]:
+        assert known.issuperset(node["args"])
+        known.add(node["id"])
+
+
+def test_unused_inputs_are_kept():
+    from graphc.graph.graph import Graph
+
+    x, other = cg.scalar("x"), cg.scalar("x")
+    shown = cg.to_networkx(Graph([x, other], [x + 1]))
+    assert "x" in shown and "%input1" in shown
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_mermaid_labels_hold_no_markup(name):
+    y = cg.exp(cg.vector("x", 3))
+    y.name = name
+    lines = draw({name: y}).mermaid.splitlines()
+    assert lines[0] == "flowchart TD"
+    for line in lines[1:]:
+        found = re.fullmatch(r'  n\d+(?:\(\["|\["|\("|\{\{")(.*)"[\])}]+', line)
+        if found is None:
+            assert re.fullmatch(
+                r"  (class n\d+ [a-z,]+|n\d+ --> n\d+|classDef [\w #:,.-]+)", line
+            )
+            continue
+        bare = re.sub(r"#\d+;", "", found[1].replace("<br/>", ""))
+        assert not re.search(r"[<>&\"`#;\[\]{}|\\$]", bare)
+
+
+def test_mermaid_limits():
+    x = cg.scalar("x")
+    chain = x
+    for _ in range(301):
+        chain = cg.sin(chain)
+    with pytest.raises(cg.DrawError, match=r"302 nodes are too many for \.mmd.*\.svg"):
+        _ = draw(chain).mermaid
+    inputs = [cg.vector(f"x{i}", 2) for i in range(30)]
+    many = [cg.concatenate([cg.sin(i), *inputs]) for i in inputs]
+    with pytest.raises(cg.DrawError, match=r"edges.*Mermaid.*\.svg or \.html"):
+        _ = draw(many).mermaid
+
+
+def test_pdf_is_one_whole_page(tmp_path):
+    y, _ = quadratic()
+    first = draw(y).pdf
+    assert first.startswith(b"%PDF-") and first.rstrip().endswith(b"%%EOF")
+    assert first.count(b"/Type /Page\n") + first.count(b"/Type /Page ") == 1
+    deep = cg.scalar("x")
+    for _ in range(600):
+        deep = cg.sin(deep)
+    height = re.search(rb"/MediaBox \[ 0 0 [\d.]+ ([\d.]+) \]", draw(deep).pdf)
+    assert 0 < float(height[1]) <= 14_400

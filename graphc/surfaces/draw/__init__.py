@@ -1,5 +1,6 @@
-"""Pictures of graphs: text, Graphviz's language, SVG and PNG."""
+"""Pictures of graphs, and graphs for other programs; `formats` lists the formats."""
 
+from graphc.surfaces.draw.interchange import to_networkx
 from graphc.surfaces.draw.picture import Picture, draw
 
-__all__ = ["Picture", "draw"]
+__all__ = ["Picture", "draw", "to_networkx"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.surfaces.draw.diagram import Diagram, diagram, graph_of
 from graphc.surfaces.draw.files import write_atomically
-from graphc.surfaces.draw.scene import MAX_BOXES, Scene, compose
-from graphc.types.errors import DrawError
+from graphc.surfaces.draw.formats import rendered
+from graphc.surfaces.draw.scene import Scene, compose
+
+NOTEBOOK_BOXES = 2000
+"""Nodes above which a notebook is not given a picture."""
 
 
 class Picture:
@@ -22,6 +25,8 @@ class Picture:
     Attributes
     ----------
     graph : Graph
+    diagram : Diagram
+        What is drawn: boxes and edges.
     """
 
     def __init__(
@@ -32,11 +37,12 @@ class Picture:
         notes: Mapping[Node, str] | None = None,
     ):
         self.graph = graph
-        self._diagram: Diagram = diagram(graph, output_names, forward, notes)
+        self.diagram: Diagram = diagram(graph, output_names, forward, notes)
 
     @cached_property
-    def _scene(self) -> Scene:
-        return compose(self._diagram)
+    def scene(self) -> Scene:
+        """Every box and edge in its place."""
+        return compose(self.diagram)
 
     @property
     def text(self) -> str:
@@ -46,23 +52,27 @@ class Picture:
     @property
     def dot(self) -> str:
         """The picture in Graphviz's language."""
-        from graphc.surfaces.draw.dot import dot
+        return rendered(self, ".dot").decode()
 
-        return dot(self._diagram)
+    @property
+    def mermaid(self) -> str:
+        """The picture in Mermaid's language."""
+        return rendered(self, ".mmd").decode()
 
     @property
     def svg(self) -> str:
         """The picture as SVG."""
-        from graphc.surfaces.draw.svg import svg
-
-        return svg(self._scene)
+        return rendered(self, ".svg").decode()
 
     @property
     def png(self) -> bytes:
         """The picture as PNG; needs matplotlib."""
-        from graphc.surfaces.draw.png import png
+        return rendered(self, ".png")
 
-        return png(self._scene)
+    @property
+    def pdf(self) -> bytes:
+        """The picture as PDF; needs matplotlib."""
+        return rendered(self, ".pdf")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture in the format that the file's suffix names.
@@ -70,19 +80,13 @@ class Picture:
         Raises
         ------
         DrawError
-            If the suffix is unknown or the file cannot be written.
+            If the suffix is unknown, if the format takes fewer nodes, or if the file
+            cannot be written.
         MissingPackageError
             If the format needs a package that is not installed.
         """
         path = Path(path)
-        render = FORMATS.get(path.suffix.lower())
-        if render is None:
-            given = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
-            raise DrawError(
-                f"draw: {path.name} has {given}; a picture's format is chosen by one "
-                f"of {', '.join(FORMATS)}."
-            )
-        write_atomically(path, render(self))
+        write_atomically(path, rendered(self, path.suffix))
         return path
 
     def __str__(self) -> str:
@@ -92,15 +96,7 @@ class Picture:
         return f"<Picture of {self.graph!r}>"
 
     def _repr_svg_(self) -> str | None:
-        return self.svg if len(self._diagram.boxes) <= MAX_BOXES else None
-
-
-FORMATS: dict[str, Callable[[Picture], bytes]] = {
-    ".svg": lambda p: p.svg.encode(),
-    ".png": lambda p: p.png,
-    ".dot": lambda p: p.dot.encode(),
-    ".txt": lambda p: (p.text + "\n").encode(),
-}
+        return self.svg if len(self.diagram.boxes) <= NOTEBOOK_BOXES else None
 
 
 def draw(
@@ -121,8 +117,9 @@ def draw(
     ----------
     subject : expression, nested containers of expressions, compiled function, Graph
     path : str or path, optional
-        Where to write it. The suffix chooses the format: ``.svg``, ``.png`` (needs
-        matplotlib), ``.dot``, ``.txt``. A file is written whole or not at all.
+        Where to write it. The suffix chooses the format: ``.svg``; ``.png`` and
+        ``.pdf`` (which need matplotlib); ``.mmd`` (Mermaid), ``.dot`` (Graphviz);
+        ``.graphml``, ``.json`` and ``.txt``. A file is written whole or not at all.
     forward : expression or nested containers of expressions, optional
         What these need is drawn as the forward part, everything else as backward.
         By default that is the first scalar output, if there are several outputs: a
@@ -138,10 +135,11 @@ def draw(
     Raises
     ------
     DrawError
-        If `subject` is not drawable, has more than 2,000 nodes (``.svg`` and
-        ``.png`` only), or the file cannot be written.
+        If `subject` is not drawable, the suffix is unknown, the graph has more nodes
+        than the format takes (the message says which takes it), or the file cannot
+        be written.
     MissingPackageError
-        For ``.png`` without matplotlib.
+        For ``.png`` and ``.pdf`` without matplotlib.
 
     Examples
     --------

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 
 from graphc.surfaces.draw.diagram import Box, Diagram, columns
 from graphc.surfaces.draw.layout import Layout, Point, layered
-from graphc.types.errors import DrawError
 
-MAX_BOXES = 2000
 FONT_SIZE = 12.0
 LINE_HEIGHT = 15.0
 COLUMN = 0.605 * FONT_SIZE
@@ -72,19 +70,7 @@ def box_size(box: Box) -> tuple[float, float]:
 
 
 def compose(diagram: Diagram) -> Scene:
-    """Return the scene of a diagram.
-
-    Raises
-    ------
-    DrawError
-        If it has more than `MAX_BOXES` boxes.
-    """
-    if len(diagram.boxes) > MAX_BOXES:
-        raise DrawError(
-            f"draw: {len(diagram.boxes)} nodes are too many for a picture, which takes "
-            f"{MAX_BOXES}. Draw a part of the graph, or write .txt or .dot, which "
-            "take any number."
-        )
+    """Return the scene of a diagram."""
     sizes = [box_size(b) for b in diagram.boxes]
     layout: Layout = layered(
         [w for w, _ in sizes], [h for _, h in sizes], diagram.edges
