@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.passes.check import check_pass
 from graphc.passes.fold import fold
-from graphc.passes.rewrite import Pass, RulePass, pass_name
+from graphc.passes.rewrite import Pass, Rule, RulePass, pass_name
 from graphc.passes.simplify import simplify
 from graphc.passes.stabilize import stabilize
 from graphc.types.config import options
@@ -24,7 +25,29 @@ PASSES: tuple[Pass, ...] = (fold, stabilize, simplify)
 MAX_ROUNDS = 10
 
 
-def run_passes(graph: Graph, passes: Sequence[Pass] | None = None) -> Graph:
+class Snapshot(NamedTuple):
+    """One run of a pass.
+
+    Attributes
+    ----------
+    run : callable
+        The pass.
+    before, after : Graph
+    fired : tuple of (Rule, Node)
+        Of a pass of rules, each rule that fired and the node it replaced, in order.
+    """
+
+    run: Pass
+    before: Graph
+    after: Graph
+    fired: tuple[tuple[Rule, Node], ...]
+
+
+def run_passes(
+    graph: Graph,
+    passes: Sequence[Pass] | None = None,
+    record: Callable[[Snapshot], object] | None = None,
+) -> Graph:
     """Return the graph after all passes.
 
     Parameters
@@ -32,6 +55,8 @@ def run_passes(graph: Graph, passes: Sequence[Pass] | None = None) -> Graph:
     graph : Graph
     passes : sequence of callable, optional
         `PASSES` if left out.
+    record : callable, optional
+        Given a `Snapshot` of each run of a pass that changed the graph.
 
     Returns
     -------
@@ -54,17 +79,28 @@ def run_passes(graph: Graph, passes: Sequence[Pass] | None = None) -> Graph:
     known: dict[Pass, set[Node]] = {run: set() for run in passes}
     for turn in range(MAX_ROUNDS * len(passes)):
         run = passes[turn % len(passes)]
-        before, graph = graph, _run(run, graph, known[run])
+        before, graph = graph, _run(run, graph, known[run], record)
         settled = settled + 1 if _same(before, graph) else 1
         if settled >= len(passes):
             break
     return graph
 
 
-def _run(run: Pass, graph: Graph, known: set[Node]) -> Graph:
+def _run(
+    run: Pass,
+    graph: Graph,
+    known: set[Node],
+    record: Callable[[Snapshot], object] | None,
+) -> Graph:
     start = time.perf_counter()
-    after = run(graph, known) if isinstance(run, RulePass) else run(graph)
+    fired: Sequence[tuple[Rule, Node]] = ()
+    if record is not None and isinstance(run, RulePass):
+        after, fired = run.run(graph, settled=known)
+    else:
+        after = run(graph, known) if isinstance(run, RulePass) else run(graph)
     seconds = time.perf_counter() - start
+    if record is not None and not _same(graph, after):
+        record(Snapshot(run, graph, after, tuple(fired)))
     opts = options()
     if opts.debug >= 1:
         _report(run, graph, after, seconds, opts.debug)

@@ -65,7 +65,7 @@ def test_draw_errors(subject, message, model, tmp_path, capsys):
 
 def test_draw_unknown_suffix(model, tmp_path, capsys):
     assert main(["draw", f"{model}:loss", str(tmp_path / "x.jpeg")]) == 1
-    assert ".svg, .png, .pdf" in capsys.readouterr().err
+    assert ".svg, .html, .png" in capsys.readouterr().err
 
 
 def test_doctor(capsys):

@@ -159,7 +159,9 @@ def test_files(suffix, tmp_path):
 
 def test_unknown_suffix_names_the_formats(tmp_path):
     x = cg.scalar("x")
-    with pytest.raises(cg.DrawError, match=r"'.gif'.*\.svg, \.png, \.pdf, \.mmd"):
+    with pytest.raises(
+        cg.DrawError, match=r"'.gif'.*\.svg, \.html, \.png, \.pdf, \.mmd"
+    ):
         draw(x, tmp_path / "x.gif")
     with pytest.raises(cg.DrawError, match="no suffix"):
         draw(x, tmp_path / "x")

@@ -45,10 +45,19 @@ class Box:
 
 @dataclass(frozen=True)
 class Diagram:
-    """Boxes, numbered so that edges go from smaller to larger numbers, and edges."""
+    """Boxes, numbered so that edges go from smaller to larger numbers, and edges.
+
+    Attributes
+    ----------
+    boxes : tuple of Box
+    edges : tuple of Edge
+    nodes : tuple of Node
+        The node of each box.
+    """
 
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
+    nodes: tuple[Node, ...]
 
 
 def diagram(
@@ -97,7 +106,7 @@ def diagram(
             edges.append(Edge(index[arg], len(boxes), place / (len(drawn) + 1)))
         index[node] = len(boxes)
         boxes.append(_box(node, folded, names.get(node), is_forward, notes.get(node)))
-    return Diagram(tuple(boxes), tuple(edges))
+    return Diagram(tuple(boxes), tuple(edges), tuple(index))
 
 
 def _box(

@@ -60,6 +60,12 @@ def _svg(picture: Picture) -> bytes:
     return svg(picture.scene).encode()
 
 
+def _html(picture: Picture) -> bytes:
+    from graphc.surfaces.draw.html import page
+
+    return page(picture.content, picture.title).encode()
+
+
 def _png(picture: Picture) -> bytes:
     from graphc.surfaces.draw.raster import png
 
@@ -74,6 +80,7 @@ def _pdf(picture: Picture) -> bytes:
 
 FORMATS: dict[str, Format] = {
     ".svg": Format(_svg, 2000),
+    ".html": Format(_html, 20_000),
     ".png": Format(_png, 2000),
     ".pdf": Format(_pdf, 1000),
     ".mmd": Format(_mermaid, 300),

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
+from graphc.graph.text import printable
 from graphc.surfaces.draw.diagram import Diagram, diagram, graph_of
 from graphc.surfaces.draw.files import write_atomically
 from graphc.surfaces.draw.formats import rendered
@@ -35,14 +36,38 @@ class Picture:
         output_names: list[str] | None = None,
         forward: list[Node] | None = None,
         notes: Mapping[Node, str] | None = None,
+        at: Mapping[Node, Any] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ):
         self.graph = graph
+        self._output_names = output_names
+        self._sizes = dict(sizes or {})
+        self._flow = None
+        if at is not None:
+            from graphc.surfaces.draw.propagation import propagate
+
+            self._flow = propagate(graph, at)
         self.diagram: Diagram = diagram(graph, output_names, forward, notes)
 
     @cached_property
     def scene(self) -> Scene:
         """Every box and edge in its place."""
         return compose(self.diagram)
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What the HTML viewer shows, as data."""
+        from graphc.surfaces.draw.content import content
+
+        return content(
+            self.graph, self.diagram, self._output_names, self._sizes, self._flow
+        )
+
+    @property
+    def title(self) -> str:
+        """A line that says what is drawn."""
+        names = [o.name for o in self.graph.outputs if o.name]
+        return printable(", ".join(names[:3]) or f"{len(self.graph)} nodes")
 
     @property
     def text(self) -> str:
@@ -63,6 +88,11 @@ class Picture:
     def svg(self) -> str:
         """The picture as SVG."""
         return rendered(self, ".svg").decode()
+
+    @property
+    def html(self) -> str:
+        """The viewer: one page that needs no other file and no network."""
+        return rendered(self, ".html").decode()
 
     @property
     def png(self) -> bytes:
@@ -105,6 +135,8 @@ def draw(
     *,
     forward: Any = None,
     notes: Mapping[Node, str] | None = None,
+    at: Mapping[Any, Any] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Picture:
     """Draw a graph.
 
@@ -117,7 +149,8 @@ def draw(
     ----------
     subject : expression, nested containers of expressions, compiled function, Graph
     path : str or path, optional
-        Where to write it. The suffix chooses the format: ``.svg``; ``.png`` and
+        Where to write it. The suffix chooses the format: ``.svg``; ``.html`` (a
+        viewer to search, fold and step through); ``.png`` and
         ``.pdf`` (which need matplotlib); ``.mmd`` (Mermaid), ``.dot`` (Graphviz);
         ``.graphml``, ``.json`` and ``.txt``. A file is written whole or not at all.
     forward : expression or nested containers of expressions, optional
@@ -126,6 +159,14 @@ def draw(
         loss before its gradients.
     notes : mapping of expression to str, optional
         A further line in the boxes of these expressions, such as a value.
+
+    at : dict of input to array, optional
+        A value for each input; keys may be names. The ``.html`` viewer then shows the
+        values of all nodes, and the gradients of the first scalar output. (Other
+        formats show them where `notes` has them.)
+    sizes : dict of str to int, optional
+        Values of symbolic sizes by which the ``.html`` viewer colours costs; those
+        left out are taken as 100.
 
     Returns
     -------
@@ -157,7 +198,7 @@ def draw(
     chosen = None
     if forward is not None:
         chosen, _ = flatten_expressions(forward, "forward")
-    picture = Picture(graph, names, chosen, notes)
+    picture = Picture(graph, names, chosen, notes, at, sizes)
     if path is not None:
         picture.save(path)
     return picture

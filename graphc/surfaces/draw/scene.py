@@ -60,9 +60,14 @@ class Scene:
 
 def box_size(box: Box) -> tuple[float, float]:
     """Return width and height of a box."""
-    longest = max(columns(t) for t in (box.title, *box.details))
-    lines = 1 + len(box.details)
-    slant = 2 * CUT if box.kind in ("input", "backward") else 0.0
+    return text_size(box.kind, (box.title, *box.details))
+
+
+def text_size(kind: str, texts: Sequence[str]) -> tuple[float, float]:
+    """Return width and height of a box of a kind around lines of text."""
+    longest = max(columns(t) for t in texts)
+    lines = len(texts)
+    slant = 2 * CUT if kind in ("input", "backward") else 0.0
     return (
         longest * COLUMN + 2 * PADDING[0] + slant,
         lines * LINE_HEIGHT + 2 * PADDING[1],

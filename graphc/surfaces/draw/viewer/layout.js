@@ -1,0 +1,147 @@
+"use strict";
+/* Where items lie. Small graphs come with positions; folded ones are laid out by dagre,
+   and what is too large for it by layers alone. */
+graphc.DAGRE_MOST = 300;
+
+graphc.place = function (stage, shown, side) {
+  if (side) return graphc.placeSides(shown);
+  if (shown.whole && stage.centers) {
+    shown.items.forEach((item, i) => ([item.x, item.y] = stage.centers[i]));
+    shown.edges.forEach((edge) => {
+      const route = stage.routes[edge.number];
+      edge.d = graphc.routePath(route);
+      graphc.bounds(edge, route);
+    });
+    return shown;
+  }
+  graphc.placeSome(shown.items, shown.edges, shown.items.map((_, i) => i));
+  return shown;
+};
+
+/** Straight down through layers, curved through the gaps between them. */
+graphc.routePath = function (route) {
+  let d = `M${route[0]}`;
+  for (let i = 1; i < route.length; i++) {
+    const [x0, y0] = route[i - 1], [x1, y1] = route[i];
+    if (x0 === x1 && Math.abs(y0 - y1) < 0.2) continue; // an arrow needs a direction
+    const m = (y0 + y1) / 2;
+    d += i % 2 || x0 === x1 ? `L${x1},${y1}` : `C${x0},${m} ${x1},${m} ${x1},${y1}`;
+  }
+  return d;
+};
+
+graphc.bounds = function (edge, points) {
+  const xs = points.map((p) => p[0]), ys = points.map((p) => p[1]);
+  edge.box = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
+  edge.from = points[0];
+  edge.end = points[points.length - 1];
+};
+
+graphc.placeSome = function (items, edges, members) {
+  const inside = new Set(members);
+  const own = edges.filter((e) => inside.has(e.s) && inside.has(e.t));
+  const small = members.length <= graphc.DAGRE_MOST && own.length <= 4 * graphc.DAGRE_MOST;
+  (small ? graphc.placeByDagre : graphc.placeByLayers)(items, own, members);
+};
+
+graphc.placeByDagre = function (items, edges, members) {
+  const g = new dagre.graphlib.Graph({ multigraph: true });
+  g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree" });
+  members.forEach((i) => g.setNode(String(i), { width: items[i].w, height: items[i].h }));
+  edges.forEach((e, k) => g.setEdge(String(e.s), String(e.t), {}, String(k)));
+  dagre.layout(g);
+  members.forEach((i) => { const n = g.node(String(i)); items[i].x = n.x; items[i].y = n.y; });
+  edges.forEach((e, k) => {
+    const points = g.edge(String(e.s), String(e.t), String(k)).points.map((p) => [p.x, p.y]);
+    let d = `M${points[0]}`;
+    for (let i = 1; i < points.length - 1; i++) {
+      const last = i === points.length - 2;
+      const x = last ? points[i + 1][0] : (points[i][0] + points[i + 1][0]) / 2;
+      const y = last ? points[i + 1][1] : (points[i][1] + points[i + 1][1]) / 2;
+      d += `Q${points[i]} ${x},${y}`;
+    }
+    if (points.length === 2) d += `L${points[1]}`;
+    e.d = d;
+    graphc.bounds(e, points);
+  });
+};
+
+/** Layers by longest path and barycenters; linear in items and edges. */
+graphc.placeByLayers = function (items, edges, members) {
+  const layer = new Map(members.map((i) => [i, 0]));
+  const before = new Map(), after = new Map();
+  members.forEach((i) => { before.set(i, []); after.set(i, []); });
+  for (const e of edges) {
+    if (e.s >= e.t) continue; // folding may make a cycle: that edge goes up
+    before.get(e.t).push(e.s);
+    after.get(e.s).push(e.t);
+  }
+  for (const i of members) for (const a of before.get(i)) layer.set(i, Math.max(layer.get(i), layer.get(a) + 1));
+  const rows = [];
+  for (const i of members) (rows[layer.get(i)] ||= []).push(i);
+  const place = () => rows.forEach((row) => {
+    let x = -row.reduce((sum, i) => sum + items[i].w + 24, 0) / 2;
+    for (const i of row) { items[i].x = x + items[i].w / 2; x += items[i].w + 24; }
+  });
+  place();
+  for (let sweep = 0; sweep < 4; sweep++) {
+    const near = sweep % 2 ? after : before;
+    for (const row of sweep % 2 ? [...rows].reverse() : rows) {
+      const wish = new Map(row.map((i) => {
+        const list = near.get(i);
+        return [i, list.length ? list.reduce((sum, a) => sum + items[a].x, 0) / list.length : items[i].x];
+      }));
+      row.sort((a, b) => wish.get(a) - wish.get(b));
+    }
+    place();
+  }
+  let y = 0;
+  for (const row of rows) {
+    const tall = Math.max(...row.map((i) => items[i].h));
+    for (const i of row) items[i].y = y + tall / 2;
+    y += tall + 38 + Math.min(60, row.length * 2);
+  }
+  edges.forEach((e) => graphc.direct(items, e));
+};
+
+graphc.direct = function (items, e) {
+  const a = items[e.s], b = items[e.t];
+  const from = [a.x, a.y + a.h / 2], end = [b.x + (e.port - 0.5) * b.w, b.y - b.h / 2];
+  const m = (from[1] + end[1]) / 2;
+  e.long = Math.abs(end[1] - from[1]) > 200;
+  e.d = `M${from}C${from[0]},${m} ${end[0]},${m} ${end}`;
+  graphc.bounds(e, [from, end]);
+};
+
+/** The forward part on the left going down, the backward part on the right going up. */
+graphc.placeSides = function (shown) {
+  const { items, edges } = shown;
+  const left = [], right = [];
+  items.forEach((item, i) => (item.kind === "backward" ? right : left).push(i));
+  for (const members of [left, right]) graphc.placeSome(items, edges, members);
+  const extent = (members) => members.reduce(([x0, x1, y0, y1], i) => {
+    const t = items[i];
+    return [Math.min(x0, t.x - t.w / 2), Math.max(x1, t.x + t.w / 2), Math.min(y0, t.y - t.h / 2), Math.max(y1, t.y + t.h / 2)];
+  }, [Infinity, -Infinity, Infinity, -Infinity]);
+  const [, edge, top, bottom] = extent(left);
+  if (!right.length) return shown;
+  const [first, , above, below] = extent(right);
+  const dx = edge + 170 - first;
+  const height = Math.max(bottom - top, below - above);
+  right.forEach((i) => { items[i].x += dx; items[i].y = height - (items[i].y - above) + top; });
+  const flip = (x, y) => [x + dx, height - (y - above) + top];
+  for (const e of edges) {
+    const a = items[e.s], b = items[e.t];
+    if (a.kind === "backward" && b.kind === "backward") {
+      e.d = e.d.replace(/(-?[\d.]+(?:e-?\d+)?),(-?[\d.]+(?:e-?\d+)?)/g, (_, x, y) => flip(+x, +y).join(","));
+      graphc.bounds(e, [flip(...e.from), flip(...e.end)]);
+    } else if (a.kind === "backward" || b.kind === "backward") {
+      const sign = a.kind === "backward" ? -1 : 1;
+      const from = [a.x + sign * a.w / 2, a.y], end = [b.x - sign * b.w / 2, b.y];
+      const m = (from[0] + end[0]) / 2;
+      e.d = `M${from}C${m},${from[1]} ${m},${end[1]} ${end}`;
+      graphc.bounds(e, [from, end]);
+    }
+  }
+  return shown;
+};
