@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from typing import Any
 
 from graphc import __version__
 from graphc.types.errors import DrawError, GraphcError, InputError
+
+_NAMED = re.compile(r"[^()\[\]{}+*@;=]*(?::[\w.]*|\.py)")
+"""What names an expression in a file or module, and is no expression itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,11 +63,35 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--backend", choices=("cpu", "reference"), default="cpu")
     demo.set_defaults(run=_demo)
 
-    draw = commands.add_parser("draw", help="draw an expression or compiled function")
-    draw.add_argument(
-        "subject", metavar="MODULE_OR_FILE:NAME", help="such as model.py:loss"
+    draw = commands.add_parser(
+        "draw",
+        help="draw an expression or compiled function",
+        description="Draw what a Python file or module names, or an expression given "
+        "as text: graphc draw 'sum((A @ x - b)**2)' --shape A=3,4 --shape x=4 "
+        "--shape b=3 -o picture.html",
     )
-    draw.add_argument("out", help="a file; its suffix chooses the format")
+    draw.add_argument(
+        "subject",
+        metavar="SUBJECT",
+        help="file.py:name, module:name, or the text of an expression",
+    )
+    draw.add_argument(
+        "place", nargs="?", metavar="FILE", help="where to; the same as -o"
+    )
+    draw.add_argument(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="where to; the suffix chooses the format. Without it, text is printed",
+    )
+    draw.add_argument(
+        "--shape",
+        action="append",
+        default=[],
+        metavar="NAME=SIZES",
+        help="an input of a text expression: A=3,4 or x=n or c= for a scalar",
+    )
+    draw.add_argument("--dtype", default="float64", help="of the inputs (%(default)s)")
     draw.set_defaults(run=_draw)
 
     bench = commands.add_parser("bench", help="compare speed with installed peers")
@@ -148,8 +176,30 @@ def _demo(parsed: argparse.Namespace) -> None:
 def _draw(parsed: argparse.Namespace) -> None:
     from graphc.surfaces.draw import draw
 
-    picture = draw(load(parsed.subject), parsed.out)
-    print(f"{parsed.out}: {len(picture.graph)} nodes")
+    if parsed.place and parsed.out:
+        raise DrawError(f"two files are given, {parsed.place} and {parsed.out}.")
+    out = parsed.out or parsed.place
+    picture = draw(_subject(parsed), out)
+    if out is None:
+        print(picture.text)
+    else:
+        print(f"{out}: {len(picture.graph)} nodes")
+
+
+def _subject(parsed: argparse.Namespace) -> Any:
+    """Return what is to be drawn: named by a module, or described by text."""
+    if not parsed.shape and _NAMED.fullmatch(parsed.subject):
+        return load(parsed.subject)
+    from graphc.surfaces.expression_text import inputs_of, parse
+
+    shapes: dict[str, str] = {}
+    for given in parsed.shape:
+        name, equals, sizes = given.partition("=")
+        if not equals or name.strip() in shapes:
+            fault = "is given twice" if equals else "is not of the form NAME=SIZES"
+            raise InputError(f"--shape {given} {fault}, such as A=3,4.")
+        shapes[name.strip()] = sizes
+    return parse(parsed.subject, inputs_of(shapes, parsed.dtype))
 
 
 def _doctor(parsed: argparse.Namespace) -> None:
