@@ -60,6 +60,8 @@ _HOMES = {
 _PROVIDERS = {
     "stabilized": "graphc.passes.stabilize",
     "product_with_one_hot": "graphc.passes.simplify_one_hot",
+    "notebook_svg": "graphc.surfaces.draw.notebook",
+    "notebook_latex": "graphc.surfaces.draw.notebook",
 }
 """The module that provides a function to other layers which is no public name."""
 

@@ -13,6 +13,7 @@ from collections.abc import (
 )
 
 from graphc.graph.node import Node
+from graphc.graph.operators import FUNCTIONS
 from graphc.graph.origin import set_inherited
 from graphc.types.errors import InternalError
 
@@ -175,6 +176,9 @@ class Graph:
         from graphc.graph.text import dump
 
         return dump(self)
+
+    def _repr_svg_(self) -> str | None:
+        return FUNCTIONS["notebook_svg"](self)
 
     def __repr__(self) -> str:
         return (

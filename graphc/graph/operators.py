@@ -135,6 +135,12 @@ class Operators:
         "Expressions are immutable: concatenate the parts that stay.",
     )
 
+    def _repr_svg_(self) -> str | None:
+        return FUNCTIONS["notebook_svg"](self)
+
+    def _repr_latex_(self) -> str | None:
+        return FUNCTIONS["notebook_latex"](self)
+
     def __len__(self: Any) -> int:
         if not self.shape:
             raise TracingError(

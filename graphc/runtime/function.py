@@ -11,6 +11,7 @@ import numpy as np
 from graphc.backends import reference
 from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
+from graphc.graph.operators import FUNCTIONS
 from graphc.runtime.arguments import as_donated, as_input, check_out, overlapping
 from graphc.runtime.compiled import PLAIN, Compiled, CompileOptions
 from graphc.runtime.finite import preserved, require_finite
@@ -412,6 +413,9 @@ class Function:
             from graphc.backends.cpu import memory
 
             memory.release()
+
+    def _repr_svg_(self) -> str | None:
+        return FUNCTIONS["notebook_svg"](self)
 
     def __repr__(self) -> str:
         return (

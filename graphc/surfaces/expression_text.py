@@ -132,7 +132,8 @@ def parse(text: str, inputs: Mapping[str, Node]) -> Any:
     if len(text) > MAX_CHARACTERS:
         raise InputError(
             f"an expression of {len(text):,} characters is too long, "
-            f"{MAX_CHARACTERS:,} is the most. Write it into a Python file: graphc draw file.py:name."
+            f"{MAX_CHARACTERS:,} is the most. Write it into a Python file: "
+            "graphc draw file.py:name."
         )
     before = set_inherited(None)
     try:
@@ -212,8 +213,8 @@ class _Reader:
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise InputError(
             f"{name} at column {tree.col_offset + 1} is neither an input nor a "
-            f"function.{hint} An input is given a shape: --shape {name}=3,4, or --shape {name}= "
-            "for a scalar."
+            f"function.{hint} An input is given a shape: --shape {name}=3,4, or "
+            f"--shape {name}= for a scalar."
         )
 
     def _constant(self, tree: ast.Constant) -> Any:

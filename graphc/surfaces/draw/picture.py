@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from graphc.graph.node import Node
 from graphc.graph.text import printable
 from graphc.surfaces.draw.diagram import Diagram, diagram, graph_of
 from graphc.surfaces.draw.files import write_atomically
-from graphc.surfaces.draw.formats import rendered
+from graphc.surfaces.draw.formats import FORMATS, rendered
 from graphc.surfaces.draw.scene import Scene, compose
 
-NOTEBOOK_BOXES = 2000
-"""Nodes above which a notebook is not given a picture."""
+NOTEBOOK_BOXES = 300
+"""Nodes above which a notebook is given the viewer, not a picture."""
 
 
 class Picture:
@@ -127,6 +128,16 @@ class Picture:
 
     def _repr_svg_(self) -> str | None:
         return self.svg if len(self.diagram.boxes) <= NOTEBOOK_BOXES else None
+
+    def _repr_html_(self) -> str | None:
+        """Return the viewer, where a picture would be too large to read."""
+        most = FORMATS[".html"].most or 0
+        if not NOTEBOOK_BOXES < len(self.diagram.boxes) <= most:
+            return None
+        return (
+            '<iframe style="width: 100%; height: 640px; border: 1px solid #888" '
+            f'sandbox="allow-scripts" srcdoc="{escape(self.html)}"></iframe>'
+        )
 
 
 def draw(
