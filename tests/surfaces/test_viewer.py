@@ -307,6 +307,30 @@ def test_five_thousand_nodes(open_page):
     assert 3 < page.locator("g.item").count() < 100  # only what is in the window
 
 
+def test_a_deep_network_opens_folded_and_side_by_side(open_page):
+    h, weights = cg.matrix("x", ("n", 4)), []
+    for k in range(40):
+        weights.append(cg.matrix(f"w{k}", (4, 4)))
+        h = cg.tanh(h @ weights[-1]) + h
+    loss = cg.mean(h**2)
+    page = open_page([loss, cg.grad(loss, weights)])
+    assert page.locator("#group").input_value() == "line"
+    assert page.locator("#side").is_checked()
+    shown, boxes = page.evaluate(
+        "[graphc.app.shown.items.length, graphc.app.stageNow.boxes.length]"
+    )
+    assert boxes > 400 and shown < 100
+    assert page.locator("g.item.group").count() > 2
+    page.click("#open-all")
+    assert page.evaluate("graphc.app.shown.items.length") == boxes
+    above = page.evaluate(
+        """graphc.app.shown.edges.map(e => [e.s, e.t].map(i => graphc.app.shown.items[i]))
+           .filter(([s, t]) => s.kind === t.kind && s.kind === 'backward')
+           .map(([s, t]) => s.y > t.y)"""
+    )
+    assert above and all(above)  # the backward part goes up, every edge of it
+
+
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",

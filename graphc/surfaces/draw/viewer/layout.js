@@ -1,7 +1,7 @@
 "use strict";
 /* Where items lie. Small graphs come with positions; folded ones are laid out by dagre,
    and what is too large for it by layers alone. */
-graphc.DAGRE_MOST = 300;
+graphc.DAGRE_MOST = 1000; // items, and layers that edges pass: what its time goes with
 
 graphc.place = function (stage, shown, side) {
   if (side) return graphc.placeSides(shown);
@@ -40,13 +40,16 @@ graphc.bounds = function (edge, points) {
 graphc.placeSome = function (items, edges, members) {
   const inside = new Set(members);
   const own = edges.filter((e) => inside.has(e.s) && inside.has(e.t));
-  const small = members.length <= graphc.DAGRE_MOST && own.length <= 4 * graphc.DAGRE_MOST;
-  (small ? graphc.placeByDagre : graphc.placeByLayers)(items, own, members);
+  const layer = graphc.layersOf(own, members);
+  let work = members.length;
+  for (const e of own) work += Math.max(0, Math.abs(layer.get(e.t) - layer.get(e.s)) - 1);
+  if (work <= graphc.DAGRE_MOST) graphc.placeByDagre(items, own, members);
+  else graphc.placeByLayers(items, own, members, layer);
 };
 
 graphc.placeByDagre = function (items, edges, members) {
   const g = new dagre.graphlib.Graph({ multigraph: true });
-  g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree" });
+  g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree", align: members.length > 60 ? "UL" : undefined });
   members.forEach((i) => g.setNode(String(i), { width: items[i].w, height: items[i].h }));
   edges.forEach((e, k) => g.setEdge(String(e.s), String(e.t), {}, String(k)));
   dagre.layout(g);
@@ -66,17 +69,30 @@ graphc.placeByDagre = function (items, edges, members) {
   });
 };
 
-/** Layers by longest path and barycenters; linear in items and edges. */
-graphc.placeByLayers = function (items, edges, members) {
+/** The layer of each item, by longest paths; what needs little stands by its users. */
+graphc.layersOf = function (edges, members) {
   const layer = new Map(members.map((i) => [i, 0]));
+  const before = new Map(members.map((i) => [i, []]));
+  for (const e of edges) if (e.s < e.t) before.get(e.t).push(e.s); // folding may make cycles
+  for (const i of members) for (const a of before.get(i)) layer.set(i, Math.max(layer.get(i), layer.get(a) + 1));
+  const users = new Map(members.map((i) => [i, []]));
+  for (const e of edges) if (e.s < e.t) users.get(e.s).push(e.t);
+  for (const i of [...members].reverse()) {
+    if (users.get(i).length && new Set(before.get(i)).size < 2) {
+      layer.set(i, users.get(i).reduce((least, u) => Math.min(least, layer.get(u)), Infinity) - 1);
+    }
+  }
+  return layer;
+};
+
+/** Layers, and barycenters within them; linear in items and edges. */
+graphc.placeByLayers = function (items, edges, members, layer) {
   const before = new Map(), after = new Map();
   members.forEach((i) => { before.set(i, []); after.set(i, []); });
   for (const e of edges) {
-    if (e.s >= e.t) continue; // folding may make a cycle: that edge goes up
     before.get(e.t).push(e.s);
     after.get(e.s).push(e.t);
   }
-  for (const i of members) for (const a of before.get(i)) layer.set(i, Math.max(layer.get(i), layer.get(a) + 1));
   const rows = [];
   for (const i of members) (rows[layer.get(i)] ||= []).push(i);
   const place = () => rows.forEach((row) => {

@@ -28,7 +28,10 @@ graphc.App = class {
       option.value = String(i);
     });
     if (!this.data.kernels.length) get("group").querySelector("[value=kernel]").disabled = true;
-    if (this.data.stages[0].boxes.length > 300) this.by = "line";
+    if (this.data.stages[0].boxes.length > 300) {
+      this.by = "line";
+      this.side = get("side").checked = this.data.stages[0].boxes.some((b) => b.kind === "backward");
+    }
     get("group").value = this.by;
     this.listen();
     this.setStage(0);
@@ -89,7 +92,7 @@ graphc.App = class {
     this.kept = new Set(this.side ? this.shown.edges.filter((e) => e.read).map((e) => e.s) : []);
     this.shown.items.forEach((t, i) => (t.index = i));
     this.view.show(this.shown);
-    if (fit) this.view.fit();
+    if (fit) this.view.start();
     this.legend();
   }
 

@@ -55,6 +55,18 @@ graphc.View = class {
     this.later();
   }
 
+  /** What is first seen: all of it if that can be read, else where it begins. */
+  start() {
+    this.fit();
+    if (this.scale >= 0.3) return;
+    const first = this.shown.items.reduce((a, b) => (b.y < a.y ? b : a), this.shown.items[0]);
+    if (!first) return;
+    const [x0, , x1] = this.extent(), w = this.canvas.clientWidth;
+    this.scale = Math.min(0.6, Math.max(0.3, (w - 40) / (x1 - x0)));
+    this.x = (x1 - x0) * this.scale < w ? w / 2 - (this.scale * (x0 + x1)) / 2 : w / 3 - this.scale * first.x;
+    this.y = 30 - this.scale * (first.y - first.h / 2);
+  }
+
   zoom(factor, cx, cy) {
     const scale = Math.min(4, Math.max(0.002, this.scale * factor));
     const f = scale / this.scale;
