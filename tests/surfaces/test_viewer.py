@@ -324,7 +324,8 @@ def test_a_deep_network_opens_folded_and_side_by_side(open_page):
     page.click("#open-all")
     assert page.evaluate("graphc.app.shown.items.length") == boxes
     above = page.evaluate(
-        """graphc.app.shown.edges.map(e => [e.s, e.t].map(i => graphc.app.shown.items[i]))
+        """graphc.app.shown.edges
+           .map(e => [e.s, e.t].map(i => graphc.app.shown.items[i]))
            .filter(([s, t]) => s.kind === t.kind && s.kind === 'backward')
            .map(([s, t]) => s.y > t.y)"""
     )
