@@ -345,7 +345,7 @@ class _Reader:
         return out
 
     def _quoted(self, tree: ast.AST) -> str:
-        part = ast.get_source_segment(self.text, tree)  # type: ignore[arg-type]
+        part = ast.get_source_segment(self.text, tree)
         return repr(printable(part or self.text))
 
     def _unreadable(self, tree: ast.expr, kind: type) -> InputError:
