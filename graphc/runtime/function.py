@@ -11,6 +11,7 @@ import numpy as np
 from graphc.backends import reference
 from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
+from graphc.graph.operators import FUNCTIONS
 from graphc.runtime.arguments import as_donated, as_input, check_out, overlapping
 from graphc.runtime.compiled import PLAIN, Compiled, CompileOptions
 from graphc.runtime.finite import preserved, require_finite
@@ -27,6 +28,7 @@ from graphc.types.sizes import Dim, SizeLike
 
 if TYPE_CHECKING:
     from graphc.runtime.memory import MemoryReport
+    from graphc.schedule.program import Program
 
 
 _watching = options().check_finite  # read in every call, which must be quick
@@ -402,6 +404,16 @@ class Function:
             return MemoryReport(self.graph, MemoryPlan())
         program = self._executable.program
         return MemoryReport(program.graph, program.memory)
+
+    @property
+    def program(self) -> Program | None:
+        """The steps of a call, None for the reference backend."""
+        return None if self._executable is None else self._executable.program
+
+    @property
+    def cost(self) -> Any:
+        """What a call costs, by kernel and whole: see `graphc.cost`."""
+        return FUNCTIONS["cost"](self)
 
     def release(self) -> None:
         """Free the workspace that the calling thread keeps between calls.
