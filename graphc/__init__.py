@@ -59,6 +59,7 @@ _HOMES = {
 """The module of each name that is not one of the expression layer's functions."""
 
 _PROVIDERS = {
+    "profile": "graphc.surfaces.cost.profile",
     "stabilized": "graphc.passes.stabilize",
     "product_with_one_hot": "graphc.passes.simplify_one_hot",
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphc.kernels.ir import (
     Accumulator,
@@ -61,7 +62,7 @@ class Sum(Atom):
 
 
 def evaluated(
-    size: SizeLike, values: Mapping[Atom, int], memo: dict[Atom, int] | None = None
+    size: SizeLike, values: Mapping[Any, int], memo: dict[Any, int] | None = None
 ) -> int:
     """Return the integer of a count.
 

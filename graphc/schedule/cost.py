@@ -37,6 +37,10 @@ class CallCost:
     loads, stores : SizeLike
         Elements moved between memory, or cache, and registers; None for products and
         factorizations, whose tiles follow the machine.
+    nodes : list of Node
+        What it computes.
+    chunks : SizeLike
+        Parts that threads share.
     """
 
     call: Call
@@ -48,6 +52,7 @@ class CallCost:
     loads: SizeLike | None = None
     stores: SizeLike | None = None
     nodes: list[Node] = field(default_factory=list)
+    chunks: SizeLike = 1
 
 
 def program_costs(program: Program) -> list[CallCost]:
@@ -60,7 +65,7 @@ def program_costs(program: Program) -> list[CallCost]:
             cost = _product(call, number)
         else:
             cost = _routine(call, number)
-        cost.nodes = list(call.nodes)
+        cost.nodes, cost.chunks = list(call.nodes), chunks
         out.append(cost)
     return out
 

@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
 
     doctor = commands.add_parser("doctor", help="report versions, threads, BLAS, cache")
+    doctor.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure this machine once, for predictions of time",
+    )
     doctor.set_defaults(run=_doctor)
 
     cache = commands.add_parser("cache", help="show or clear the compiled kernels")
@@ -153,6 +158,14 @@ def _draw(parsed: argparse.Namespace) -> None:
 
 
 def _doctor(parsed: argparse.Namespace) -> None:
+    if parsed.calibrate:
+        from graphc.surfaces.cost import machine
+
+        model = machine.calibrate()
+        path = machine.save(model)
+        print(model)
+        print(f"kept in {path}" if path else "not kept: the option cache_dir is off")
+        return
     from graphc.surfaces.doctor import report
 
     print(report())
