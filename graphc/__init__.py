@@ -42,6 +42,7 @@ _HOMES = {
     "graphc.graph.node": ("Node",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
     "graphc.runtime.function": ("Function",),
+    "graphc.surfaces.cost.compare": ("ModeReport", "compare_modes"),
     "graphc.surfaces.cost.count": ("cost",),
     "graphc.surfaces.draw": ("draw",),
     "graphc.surfaces.lambdify": ("lambdify",),
@@ -153,6 +154,7 @@ if TYPE_CHECKING:
     from graphc.graph.node import Node as Expression
     from graphc.runtime.compile import compile, evaluate, jit
     from graphc.runtime.function import Function
+    from graphc.surfaces.cost.compare import ModeReport, compare_modes
     from graphc.surfaces.cost.count import cost
     from graphc.surfaces.draw import draw
     from graphc.surfaces.lambdify import lambdify

@@ -265,12 +265,32 @@ class _Counter:
     def _footprint(self, offset: SizeLike) -> SizeLike:
         """Return the number of different places an offset takes, at the most."""
         loops = self._loops_of(offset)
+        extents = {}
+        for var in reversed(self.order):  # an extent depends on loops outside only
+            if var in loops:
+                extents[var] = extent = self._at_most(self.extent_of[var], loops)
+                loops.update(a for a in value_atoms(extent) if a in self.depth_of)
         if loops & self.rows:
             loops.discard(self.order[0])  # a row belongs to one chunk
         total: SizeLike = 1
-        for var in reversed([v for v in self.order if v in loops]):
-            total = summed(total, _Level(var, self.extent_of[var]))
+        for var, extent in extents.items():
+            if var in loops:
+                total = summed(total, _Level(var, extent))
         return total
+
+    def _at_most(self, extent: SizeLike, loops: set[Atom]) -> SizeLike:
+        """Return a bound of an extent by what the loops given tell, where there is one.
+
+        Those of the last block of rows are no more than those of any other.
+        """
+        atoms = () if isinstance(extent, int) else tuple(extent.atoms())
+        if len(atoms) != 1 or extent != sizes.of_atom(atoms[0]):
+            return extent
+        (atom,) = atoms
+        outside = {a for a in value_atoms(extent) if a in self.depth_of}
+        if isinstance(atom, sizes.Function) and atom.name == "min" and outside - loops:
+            return next((p for p in (atom.left, atom.right) if type(p) is int), extent)
+        return extent
 
     def _loops_of(self, size: SizeLike) -> set[Atom]:
         """Return the loops an index depends on, through values too."""

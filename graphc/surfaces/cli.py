@@ -1,4 +1,4 @@
-"""The command line: ``graphc demo``, ``draw``, ``bench``, ``doctor`` and ``cache``."""
+"""The command line: ``graphc demo``, ``draw``, ``compare``, ``bench`` and the like."""
 
 from __future__ import annotations
 
@@ -65,6 +65,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     draw.add_argument("out", help="a file .svg, .png, .dot or .txt")
     draw.set_defaults(run=_draw)
+
+    compare = commands.add_parser(
+        "compare", help="compare what the ways to a Jacobian cost"
+    )
+    compare.add_argument(
+        "subject", metavar="MODULE_OR_FILE:NAME", help="the result, such as model.py:y"
+    )
+    compare.add_argument("wrt", help="name of the input to differentiate by")
+    compare.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="a symbolic size; may be repeated",
+    )
+    compare.add_argument(
+        "--measure",
+        action="store_true",
+        help="run each way too, on random normal numbers",
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.add_argument("--plot", metavar="FILE", help="a picture: .png, .svg, .pdf")
+    compare.set_defaults(run=_compare)
 
     bench = commands.add_parser("bench", help="compare speed with installed peers")
     bench.add_argument(
@@ -155,6 +178,19 @@ def _draw(parsed: argparse.Namespace) -> None:
 
     picture = draw(load(parsed.subject), parsed.out)
     print(f"{parsed.out}: {len(picture.graph)} nodes")
+
+
+def _compare(parsed: argparse.Namespace) -> None:
+    from graphc.surfaces.cost.command import run
+
+    run(
+        load(parsed.subject),
+        parsed.wrt,
+        parsed.size,
+        measure=parsed.measure,
+        as_json=parsed.json,
+        picture=parsed.plot,
+    )
 
 
 def _doctor(parsed: argparse.Namespace) -> None:

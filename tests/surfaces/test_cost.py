@@ -484,3 +484,13 @@ def test_unusable_sizes(given, message):
 def test_a_python_function_is_refused():
     with pytest.raises(cg.InputError, match=r"cost: .* is a Python function"):
         cg.cost(lambda x: x)
+
+
+@pytest.mark.parametrize("rows", [70, "n"])
+def test_rows_in_blocks_with_scratch_memory_have_counts(rows):
+    x = cg.matrix("x", (rows, 5))
+    p = cg.exp(x - x.max(axis=1, keepdims=True))
+    y = cg.log(p.sum(axis=1)) * cg.sin(x).sum(axis=1)
+    z = cg.tanh(y[:, None] * x / p.sum(axis=1, keepdims=True))
+    arrays = [np.random.default_rng(0).normal(size=(70, 5))]
+    assert check_kernels([x], [z, cg.grad(z.sum(), x)], arrays)
