@@ -411,9 +411,8 @@ class Function:
     def profile(self, *args: Any, rounds: int = 10, **named: Any) -> Any:
         """Time the steps of a call one by one, the shortest of some rounds.
 
-        Arguments are as in a call; donated inputs are copied. Returns a
-        `graphc.surfaces.cost.profile.Profile`: time, achieved bandwidth and operations
-        by step beside the prediction. Raises `InputError` for the reference backend.
+        Arguments are as in a call. Returns a `graphc.surfaces.cost.profile.Profile`;
+        raises `InputError` for the reference backend.
         """
         return FUNCTIONS["profile"](self, args, named, rounds)
 
@@ -421,10 +420,8 @@ class Function:
         self, args: Sequence[Any], named: Mapping[str, Any], rounds: int
     ) -> tuple[dict[Dim, int], list[float]]:
         """Return the sizes of a call, and the seconds each of its steps takes."""
-        leaves = self._signature.leaves(args, named)
-        arrays = [
-            np.array(as_input(n, a)) for n, a in zip(self.original.inputs, leaves)
-        ]
+        given = zip(self.original.inputs, self._signature.leaves(args, named))
+        arrays = [np.array(as_input(n, a)) for n, a in given]
         values = self._checked_sizes(arrays)
         self._run([a.copy() for a in arrays], values, None)  # errors are raised here
         results = self._results(arrays, self._output_shapes(values), None)

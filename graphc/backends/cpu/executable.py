@@ -182,7 +182,7 @@ class Executable:
             part = replace(self.program, steps=some)
             frame = Frame(part, self.dims)
             driver = DriverPrinter(part, self.launches, frame)
-            address = _ensure_loaded(driver.name, driver.text, "once")
+            address = ensure_loaded(driver.name, driver.text, "once")
             words = self._words(frame, arrays, outputs, values, workspace)
             words[Frame.THREADS] = threads
             call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)

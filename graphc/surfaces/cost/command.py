@@ -88,7 +88,7 @@ def _random(inputs: Sequence[Node], wanted: dict[str, int]) -> dict[Node, Any]:
     rng = np.random.default_rng(0)
     return {
         n: rng.normal(
-            size=[sizes.evaluate(s, values.__getitem__) for s in n.shape]  # type: ignore[arg-type]
+            size=[sizes.evaluate(s, values.__getitem__) for s in n.shape]
         ).astype(n.dtype)
         for n in inputs
     }
