@@ -43,6 +43,9 @@ _HOMES = {
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
     "graphc.runtime.function": ("Function",),
     "graphc.surfaces.draw": ("draw", "to_networkx"),
+    "graphc.surfaces.cost.compare": ("ModeReport", "compare_modes"),
+    "graphc.surfaces.cost.count": ("cost",),
+    "graphc.surfaces.draw": ("draw",),
     "graphc.surfaces.lambdify": ("lambdify",),
     "graphc.types.config": ("config", "options"),
     "graphc.types.errors": (
@@ -58,6 +61,7 @@ _HOMES = {
 """The module of each name that is not one of the expression layer's functions."""
 
 _PROVIDERS = {
+    "profile": "graphc.surfaces.cost.profile",
     "stabilized": "graphc.passes.stabilize",
     "product_with_one_hot": "graphc.passes.simplify_one_hot",
     "notebook_svg": "graphc.surfaces.draw.notebook",
@@ -153,6 +157,8 @@ if TYPE_CHECKING:
     from graphc.graph.node import Node as Expression
     from graphc.runtime.compile import compile, evaluate, jit
     from graphc.runtime.function import Function
+    from graphc.surfaces.cost.compare import ModeReport, compare_modes
+    from graphc.surfaces.cost.count import cost
     from graphc.surfaces.draw import draw, to_networkx
     from graphc.surfaces.lambdify import lambdify
     from graphc.types.config import config, options

@@ -147,7 +147,7 @@ class Op:
         return ""
 
     def flops(self, node: Node) -> SizeLike:
-        """Return the arithmetic operations of one evaluation."""
+        """Return the arithmetic operations of one evaluation; see `ops.counting`."""
         return 0
 
     def transcendentals(self, node: Node) -> SizeLike:
@@ -229,9 +229,10 @@ class Elementwise(Op):
         ``(args, signs) -> sign``: what the arguments' signs tell of the result's; a
         sign is "positive", "nonnegative" or "".
     cost : int
-        Arithmetic operations for each element.
+        What an element costs in additions, roughly, where its calls of functions are
+        left out: what fusion goes by. Exact counts come from the lowering.
     transcendental : int
-        Calls of exp, log, sin and the like for each element.
+        Calls of exp, log, sin and the like for each element, as fusion takes them.
     analytic : bool, optional
         `numpy` is an analytic function, of complex arrays too. By default what is
         one of NumPy's ufuncs, those that are not analytic refusing complex arrays.
@@ -329,10 +330,14 @@ class Elementwise(Op):
         return elementwise_pattern(node, known, size)
 
     def flops(self, node: Node) -> SizeLike:
-        return node.size * self.cost
+        from graphc.ops.counting import elementwise_operations
+
+        return node.size * elementwise_operations(node).flops
 
     def transcendentals(self, node: Node) -> SizeLike:
-        return node.size * self.transcendental
+        from graphc.ops.counting import elementwise_operations
+
+        return node.size * elementwise_operations(node).transcendentals
 
     def sympy_of(self, node: Node, sp: Any, *symbols: Any) -> Any:
         """Return the sympy expression of a node on symbols; `sp` is the module.

@@ -173,7 +173,10 @@ class Cholesky(Routine):
         return [where_used(cotangent, out)]
 
     def flops(self, node: Node) -> SizeLike:
-        return sizes.floordiv(node.size * node.shape[-1], 3)
+        # n square roots, n (n - 1) / 2 divisions, the rest multiplied and subtracted
+        n = node.shape[-1]
+        batch = sizes.product(node.shape[:-2])
+        return sizes.floordiv(n * (n + 1) * (n * 2 + 1), 6) * batch
 
 
 def _lower_product(u: Node, v: Node) -> Node:
@@ -278,7 +281,8 @@ class TriangularSolve(Routine):
         return [matrix_by_matrix(node, 0, size), rows]
 
     def flops(self, node: Node) -> SizeLike:
-        return node.size * node.shape[-2]
+        n = node.shape[-2]
+        return node.size * (n - 1 if node.params[2] else n)
 
 
 def right_hand_side(op: str, args: Sequence[Node], matrix: Node, b: Node) -> TensorType:
@@ -348,7 +352,10 @@ class LuFactor(Routine):
 
     def flops(self, node: Node) -> SizeLike:
         (x,) = node.args
-        return sizes.floordiv(x.size * x.shape[-1] * 2, 3)
+        # n (n - 1) / 2 divisions and as many comparisons for pivots, and products
+        n = x.shape[-1]
+        batch = sizes.product(x.shape[:-2])
+        return sizes.floordiv((n - 1) * n * (n + 1) * 2, 3) * batch
 
 
 def lu_rows(factors: Node) -> tuple[Node, Node, Node, Node]:

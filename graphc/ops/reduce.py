@@ -20,6 +20,7 @@ from graphc.ops.arithmetic import (
     multiply,
     one_where,
 )
+from graphc.ops.counting import CountingScalars
 from graphc.ops.declare import Linear, Op, Reduce, SizeOf
 from graphc.ops.messages import dtype_error, operand_text, shape_error
 from graphc.ops.move import broadcast_to, inverse_permutation, permute, reshape
@@ -286,7 +287,11 @@ class ArgReduce(Op):
         return self(args[0], params=(node.params[0] + 1,))
 
     def flops(self, node: Node) -> SizeLike:
-        return node.args[0].size
+        (x,) = node.args
+        k = CountingScalars()
+        value, best = k.new(x.dtype, "value"), k.new(x.dtype, "best")
+        self.better(k, value, best, x.dtype)
+        return x.size * (k.counts[0] + 2)  # and selections of value and place
 
 
 sum_ = Sum("sum")

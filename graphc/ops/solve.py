@@ -135,7 +135,8 @@ class Solve(Composed):
         return [matrix_by_matrix(node, 0, size), rows]
 
     def flops(self, node: Node) -> SizeLike:
-        return node.size * node.shape[-2] * 2
+        n = node.shape[-2]
+        return node.size * (n * 2 if node.params[1] else n * 2 - 1)
 
 
 class _OfDeterminant(Composed):
@@ -176,7 +177,7 @@ class _OfDeterminant(Composed):
         return [matrix_by_matrix(node, 0, size)]
 
     def flops(self, node: Node) -> SizeLike:
-        return node.size * node.args[0].shape[-1]
+        return node.size * node.args[0].shape[-1] * 2
 
 
 class LogAbsDet(_OfDeterminant):

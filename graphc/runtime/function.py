@@ -28,6 +28,7 @@ from graphc.types.sizes import Dim, SizeLike
 
 if TYPE_CHECKING:
     from graphc.runtime.memory import MemoryReport
+    from graphc.schedule.program import Program
 
 
 _watching = options().check_finite  # read in every call, which must be quick
@@ -158,9 +159,7 @@ class Function:
                 if given is not None:
                     return out
                 return result if self._pack is None else self._pack(result)
-        values = reference.bind_sizes(self.original.inputs, arrays)
-        reference.check_equalities(self._compiled.equalities, values)
-        reference.check_requirements(self._compiled.requirements, values)
+        values = self._checked_sizes(arrays)
         if given is not None:
             shapes = self._output_shapes(values)
             types = [(s, o.dtype) for s, o in zip(shapes, self.original.outputs)]
@@ -403,6 +402,43 @@ class Function:
             return MemoryReport(self.graph, MemoryPlan())
         program = self._executable.program
         return MemoryReport(program.graph, program.memory)
+
+    @property
+    def program(self) -> Program | None:
+        """The steps of a call, None for the reference backend."""
+        return None if self._executable is None else self._executable.program
+
+    def profile(self, *args: Any, rounds: int = 10, **named: Any) -> Any:
+        """Time the steps of a call one by one, the shortest of some rounds.
+
+        Arguments are as in a call. Returns a `graphc.surfaces.cost.profile.Profile`;
+        raises `InputError` for the reference backend.
+        """
+        return FUNCTIONS["profile"](self, args, named, rounds)
+
+    def time_steps(
+        self, args: Sequence[Any], named: Mapping[str, Any], rounds: int
+    ) -> tuple[dict[Dim, int], list[float]]:
+        """Return the sizes of a call, and the seconds each of its steps takes."""
+        given = zip(self.original.inputs, self._signature.leaves(args, named))
+        arrays = [np.array(as_input(n, a)) for n, a in given]
+        values = self._checked_sizes(arrays)
+        self._run([a.copy() for a in arrays], values, None)  # errors are raised here
+        results = self._results(arrays, self._output_shapes(values), None)
+        run = self._executable.time_steps
+        return values, run(arrays, results, values, self.threads, rounds)
+
+    def _checked_sizes(self, arrays: Sequence[np.ndarray]) -> dict[Dim, int]:
+        """Return the integer of each dimension; raise if sizes break a rule."""
+        values = reference.bind_sizes(self.original.inputs, arrays)
+        reference.check_equalities(self._compiled.equalities, values)
+        reference.check_requirements(self._compiled.requirements, values)
+        return values
+
+    @property
+    def cost(self) -> Any:
+        """What a call costs, by kernel and whole: see `graphc.cost`."""
+        return FUNCTIONS["cost"](self)
 
     def release(self) -> None:
         """Free the workspace that the calling thread keeps between calls.

@@ -1,4 +1,4 @@
-"""The command line: ``graphc demo``, ``draw``, ``bench``, ``doctor`` and ``cache``."""
+"""The command line: ``graphc demo``, ``draw``, ``compare``, ``bench`` and the like."""
 
 from __future__ import annotations
 
@@ -94,6 +94,29 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--dtype", default="float64", help="of the inputs (%(default)s)")
     draw.set_defaults(run=_draw)
 
+    compare = commands.add_parser(
+        "compare", help="compare what the ways to a Jacobian cost"
+    )
+    compare.add_argument(
+        "subject", metavar="MODULE_OR_FILE:NAME", help="the result, such as model.py:y"
+    )
+    compare.add_argument("wrt", help="name of the input to differentiate by")
+    compare.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="a symbolic size; may be repeated",
+    )
+    compare.add_argument(
+        "--measure",
+        action="store_true",
+        help="run each way too, on random normal numbers",
+    )
+    compare.add_argument("--json", action="store_true", help="print JSON")
+    compare.add_argument("--plot", metavar="FILE", help="a picture: .png, .svg, .pdf")
+    compare.set_defaults(run=_compare)
+
     bench = commands.add_parser("bench", help="compare speed with installed peers")
     bench.add_argument(
         "--workload",
@@ -115,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
 
     doctor = commands.add_parser("doctor", help="report versions, threads, BLAS, cache")
+    doctor.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure this machine once, for predictions of time",
+    )
     doctor.set_defaults(run=_doctor)
 
     cache = commands.add_parser("cache", help="show or clear the compiled kernels")
@@ -202,7 +230,28 @@ def _subject(parsed: argparse.Namespace) -> Any:
     return parse(parsed.subject, inputs_of(shapes, parsed.dtype))
 
 
+def _compare(parsed: argparse.Namespace) -> None:
+    from graphc.surfaces.cost.command import run
+
+    run(
+        load(parsed.subject),
+        parsed.wrt,
+        parsed.size,
+        measure=parsed.measure,
+        as_json=parsed.json,
+        picture=parsed.plot,
+    )
+
+
 def _doctor(parsed: argparse.Namespace) -> None:
+    if parsed.calibrate:
+        from graphc.surfaces.cost import machine
+
+        model = machine.calibrate()
+        path = machine.save(model)
+        print(model)
+        print(f"kept in {path}" if path else "not kept: the option cache_dir is off")
+        return
     from graphc.surfaces.doctor import report
 
     print(report())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,7 +24,7 @@ from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import Kernel
 from graphc.kernels.text import kernel_text
 from graphc.schedule.evaluate import KernelCall
-from graphc.schedule.memory import check_sizes, evaluator
+from graphc.schedule.memory import Step, check_sizes, evaluator
 from graphc.schedule.packing import ALIGNMENT
 from graphc.schedule.program import Program, schedule
 from graphc.schedule.rematerialize import within_budget
@@ -139,20 +142,9 @@ class Executable:
         AllocationError
             If memory for the workspace cannot be had.
         """
-        frame = self.frame
-        words = np.zeros(frame.words, np.int64)
-        words[Frame.THREADS] = threads
         workspace = self._workspace(values)
-        words[Frame.WORKSPACE] = workspace.ctypes.data
-        for first, group in (
-            (frame.inputs, arrays),
-            (frame.outputs, outputs),
-            (frame.constants, self.program.memory.constants),
-        ):
-            for number, array in enumerate(group):
-                words[first + number] = array.ctypes.data
-        for number, dim in enumerate(self.dims):
-            words[frame.dims + number] = values[dim]
+        words = self._words(self.frame, arrays, outputs, values, workspace)
+        words[Frame.THREADS] = threads
         self._call(words.ctypes.data)
         for number, place in self.program.memory.copies:
             source = {
@@ -163,6 +155,68 @@ class Executable:
             outputs[number][...] = source
         code = int(words[Frame.ERROR])
         return self.program.reports[code - 1] if code else None
+
+    def time_steps(
+        self,
+        arrays: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        values: Mapping[Dim, int],
+        threads: int = 0,
+        rounds: int = 10,
+    ) -> list[float]:
+        """Return the seconds each step of the program takes: the least of some rounds.
+
+        Each step has a driver of its own here, and in a round all run in order. What
+        calling such a driver takes is subtracted, as an empty one tells it.
+
+        Parameters
+        ----------
+        arrays, outputs, values, threads
+            As for `run`. Donated inputs are written to.
+        rounds : int
+        """
+        steps: list[list[Step]] = [[], *([s] for s in self.program.steps)]
+        workspace = self._workspace(values)
+        calls = []
+        for some in steps:
+            part = replace(self.program, steps=some)
+            frame = Frame(part, self.dims)
+            driver = DriverPrinter(part, self.launches, frame)
+            address = ensure_loaded(driver.name, driver.text, "once")
+            words = self._words(frame, arrays, outputs, values, workspace)
+            words[Frame.THREADS] = threads
+            call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
+            calls.append((call, words.ctypes.data, words))
+        least = [math.inf] * len(calls)
+        clock = time.perf_counter
+        for _ in range(rounds + 1):  # the first is to warm up
+            for number, (call, at, _) in enumerate(calls):
+                start = clock()
+                call(at)
+                least[number] = min(least[number], clock() - start)
+        return [max(0.0, t - least[0]) for t in least[1:]]
+
+    def _words(
+        self,
+        frame: Frame,
+        arrays: Sequence[np.ndarray],
+        outputs: Sequence[np.ndarray],
+        values: Mapping[Dim, int],
+        workspace: np.ndarray,
+    ) -> np.ndarray:
+        """Return the words a driver is given, for any number of threads."""
+        words = np.zeros(frame.words, np.int64)
+        words[Frame.WORKSPACE] = workspace.ctypes.data
+        for first, group in (
+            (frame.inputs, arrays),
+            (frame.outputs, outputs),
+            (frame.constants, self.program.memory.constants),
+        ):
+            for number, array in enumerate(group):
+                words[first + number] = array.ctypes.data
+        for number, dim in enumerate(self.dims):
+            words[frame.dims + number] = values[dim]
+        return words
 
     def check_sizes(self, values: Mapping[Dim, int]) -> None:
         """Raise `AllocationError` for an array that no memory could hold."""

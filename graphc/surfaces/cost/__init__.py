@@ -1,0 +1,1 @@
+"""What programs cost: counts, predictions and measurements, and modes compared."""

@@ -1,0 +1,274 @@
+"""`Function.profile`: time by step, achieved rates, and the prediction beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from graphc.graph import operators
+from graphc.kernels.cost import evaluated
+from graphc.runtime.function import Function
+from graphc.schedule.cost import program_costs
+from graphc.surfaces.cost.count import CostReport
+from graphc.surfaces.cost.machine import Machine, Work, load
+from graphc.surfaces.cost.table import (
+    html_table,
+    markdown_table,
+    scaled,
+    seconds,
+    text_table,
+)
+from graphc.types.errors import InputError, MissingPackageError
+from graphc.types.sizes import Dim
+
+
+class StepTime(NamedTuple):
+    """A step of a call: a kernel, a product, or a pipeline of these.
+
+    Attributes
+    ----------
+    name : str
+    seconds : float
+    flops, transcendentals, bytes : int
+    predicted : float or None
+        Seconds; None where the machine is not calibrated.
+    """
+
+    name: str
+    seconds: float
+    flops: int
+    transcendentals: int
+    bytes: int
+    predicted: float | None
+
+    @property
+    def bandwidth(self) -> float | None:
+        """Bytes per second; None for what took no time that can be measured."""
+        return self.bytes / self.seconds if self.seconds else None
+
+    @property
+    def rate(self) -> float | None:
+        """Operations per second, calls of functions too."""
+        total = self.flops + self.transcendentals
+        return total / self.seconds if self.seconds else None
+
+
+HEAD = ("step", "time", "share", "bandwidth", "operations", "predicted")
+
+
+class Profile:
+    """Times of the steps of a call; made by `Function.profile`.
+
+    Attributes
+    ----------
+    steps : list of StepTime
+    seconds : float
+        Of all steps together.
+    predicted : float or None
+        The prediction for these.
+    machine : Machine or None
+        The model of the machine, if it was calibrated (``graphc doctor --calibrate``).
+    """
+
+    def __init__(self, steps: list[StepTime], machine: Machine | None):
+        self.steps = steps
+        self.machine = machine
+        self.seconds = sum(s.seconds for s in steps)
+        known = [s.predicted for s in steps if s.predicted is not None]
+        self.predicted = sum(known) if machine is not None else None
+
+    def _cells(self) -> list[list[Any]]:
+        out = []
+        for s in self.steps:
+            name = s.name if len(s.name) <= 56 else s.name[:53] + "..."
+            share = s.seconds / self.seconds if self.seconds else 0.0
+            out.append(
+                [
+                    name,
+                    seconds(s.seconds),
+                    f"{share:.0%}",
+                    scaled(s.bandwidth, "B/s"),
+                    scaled(s.rate, "op/s"),
+                    seconds(s.predicted),
+                ]
+            )
+        total = [
+            "total",
+            seconds(self.seconds),
+            "100%",
+            "",
+            "",
+            seconds(self.predicted),
+        ]
+        return [*out, total]
+
+    def __str__(self) -> str:
+        table = text_table(HEAD, self._cells())
+        if self.machine is None:
+            table += "\nno prediction: run graphc doctor --calibrate once"
+        return table
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the steps as dictionaries of numbers and text."""
+        return {
+            "seconds": self.seconds,
+            "predicted": self.predicted,
+            "steps": [
+                {**s._asdict(), "bandwidth": s.bandwidth, "rate": s.rate}
+                for s in self.steps
+            ],
+        }
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown."""
+        return markdown_table(HEAD, self._cells())
+
+    def _repr_html_(self) -> str:
+        return html_table(HEAD, self._cells(), "profile of a call")
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw a roofline: operations per second by operations per byte.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure's.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        MissingPackageError
+            Without matplotlib.
+        """
+        ax = axes(ax, "profile")
+        shown = [s for s in self.steps if s.bytes and s.seconds and s.rate]
+        for number, s in enumerate(shown):
+            x = (s.flops + s.transcendentals) / s.bytes
+            ax.scatter([x], [s.rate], s=20 + 300 * s.seconds / self.seconds, alpha=0.6)
+            ax.annotate(str(number), (x, s.rate), fontsize=8)
+        if self.machine is not None:
+            rates = self.machine.all
+            peak = max(rates.products.values())
+            for label, place in (("cache", 0), ("memory", -1)):
+                speed = rates.bandwidth[place][1]
+                edge = peak / speed
+                points = [2.0**-6, edge, max(2.0**8, 2 * edge)]
+                roof = [min(peak, speed * p) for p in points]
+                ax.plot(points, roof, label=f"{label}: {scaled(speed, 'B/s')}")
+            ax.legend()
+        ax.set(
+            xscale="log",
+            yscale="log",
+            xlabel="operations per byte",
+            ylabel="operations per second",
+            title="roofline; areas are shares of time",
+        )
+        return ax
+
+
+def axes(ax: Any, what: str) -> Any:
+    """Return the axes given, or those of a new figure.
+
+    Raises
+    ------
+    MissingPackageError
+        Without matplotlib.
+    """
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{what}: .plot() needs matplotlib: pip install 'graphc[plot]'. The table "
+            "and .to_dict() need nothing."
+        ) from error
+    return Figure(figsize=(7, 4.5), layout="constrained").add_subplot()
+
+
+def profile(
+    function: Function, args: Sequence[Any], named: Mapping[str, Any], rounds: int
+) -> Profile:
+    """Time the steps of a call; see `Function.profile`."""
+    if function.program is None:
+        raise InputError(
+            "profile: the reference backend computes node by node, without kernels. "
+            'Compile with backend="cpu".'
+        )
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise InputError(f"profile: rounds={rounds!r} is no number of 1 or more.")
+    values, times = function.time_steps(args, named, rounds)
+    model = load()
+    report = function.cost.at(values)
+    work = step_work(function, report, values)
+    labels = _labels(function, report)
+    steps = []
+    for label, parts, taken in zip(labels, work, times):
+        predicted = None if model is None else sum(map(model.predict, parts))
+        flops, calls, moved = (sum(getattr(w, k) for w in parts) for k in _COUNTS)
+        steps.append(StepTime(label, taken, flops, calls, moved, predicted))
+    return Profile(steps, model)
+
+
+_COUNTS = ("flops", "transcendentals", "bytes")
+
+
+def step_work(
+    function: Function, report: CostReport, values: Mapping[Dim, int]
+) -> list[list[Work]]:
+    """Return for each step of a program what its kernels and products do."""
+    program = function.program
+    assert program is not None
+    inputs = (n.size * n.dtype.itemsize for n in program.graph.inputs)
+    footprint = evaluated(report.peak, values)
+    footprint += sum(evaluated(size, values) for size in inputs)
+    out: list[list[Work]] = [[] for _ in program.steps]
+    for c, cost in zip(program_costs(program), report.kernels):
+        sizes = (cost.flops, cost.transcendentals, cost.bytes)
+        flops, calls, moved = (evaluated(s, values) for s in sizes)
+        chunks = evaluated(c.chunks, values)
+        kind = getattr(c.call, "kind", "kernel")
+        if kind != "kernel":
+            chunks = max(1, flops // SHARED)
+        work = Work(kind, _dtype(c.nodes), flops, calls, moved, footprint, chunks)
+        out[c.step].append(work)
+    return out
+
+
+SHARED = 1 << 19
+"""Operations of a product from which threads share it."""
+
+
+def _dtype(nodes: Sequence[Any]) -> str:
+    names = [n.dtype.name for n in nodes if n.dtype.kind == "f"]
+    return max(set(names), key=names.count) if names else "float64"
+
+
+def _labels(function: Function, report: CostReport) -> list[str]:
+    program = function.program
+    assert program is not None
+    names: list[list[str]] = [[] for _ in program.steps]
+    for c, cost in zip(program_costs(program), report.kernels):
+        names[c.step].append(cost.name)
+    return [
+        f"{len(some)} in a pipeline: {'; '.join(some)}" if len(some) > 1 else some[0]
+        for some in names
+    ]
+
+
+def predicted_seconds(
+    function: Function, values: Mapping[Dim, int], model: Machine
+) -> float:
+    """Return the predicted seconds of a call."""
+    report = function.cost.at(values)
+    work = step_work(function, report, values)
+    return model.call + sum(model.predict(w) for parts in work for w in parts)
+
+
+operators.provide(profile=profile)
