@@ -42,10 +42,9 @@ _HOMES = {
     "graphc.graph.node": ("Node",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
     "graphc.runtime.function": ("Function",),
-    "graphc.surfaces.draw": ("draw", "to_networkx"),
     "graphc.surfaces.cost.compare": ("ModeReport", "compare_modes"),
     "graphc.surfaces.cost.count": ("cost",),
-    "graphc.surfaces.draw": ("draw",),
+    "graphc.surfaces.draw": ("draw", "to_networkx"),
     "graphc.surfaces.lambdify": ("lambdify",),
     "graphc.types.config": ("config", "options"),
     "graphc.types.errors": (
