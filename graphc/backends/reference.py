@@ -94,6 +94,8 @@ def check_equalities(
 def equalities(graph: Graph) -> list[tuple[SizeLike, SizeLike, Node]]:
     """Return the sizes that nodes of a graph take as equal, and the first node."""
     out: dict[tuple[SizeLike, SizeLike], Node] = {}
+    if _all_static(graph):
+        return []
     with sizes.recorded_equalities() as pairs:
         for node in graph.nodes:
             if node.args:
@@ -104,9 +106,16 @@ def equalities(graph: Graph) -> list[tuple[SizeLike, SizeLike, Node]]:
     return [(a, b, node) for (a, b), node in out.items()]
 
 
+def _all_static(graph: Graph) -> bool:
+    """Tell whether all sizes are integers, so that all was checked as nodes were made."""
+    return all(sizes.is_static(n.shape) for n in graph.inputs)
+
+
 def requirements(graph: Graph) -> list[tuple[SizeLike, Node]]:
     """Return what must not be positive when a graph is called, and for which node."""
     out: dict[SizeLike, Node] = {}
+    if _all_static(graph):
+        return []
     for node in graph.nodes:
         for need in node.op.requirements(node):
             if not isinstance(need, int) and not sizes.non_negative(-need):
