@@ -107,7 +107,7 @@ def equalities(graph: Graph) -> list[tuple[SizeLike, SizeLike, Node]]:
 
 
 def _all_static(graph: Graph) -> bool:
-    """Tell whether all sizes are integers, so that all was checked as nodes were made."""
+    """Tell whether all sizes are integers, checked when the nodes were made."""
     return all(sizes.is_static(n.shape) for n in graph.inputs)
 
 
