@@ -30,6 +30,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -288,8 +289,8 @@ def cases(names: Sequence[str]) -> Iterator[Case]:
     for n in (2_000, 100_000) if "banded" in names else ():
         x, at = cg.vector("x", n), rng.standard_normal(n)
         y = banded(x, lambda *p: cg.concatenate([cg.reshape(q, (-1,)) for q in p]))
-        dense = (lambda y=y, x=x: cg.jacobian(y, x, "forward")) if n <= DENSE else None
-        sparse = lambda y=y, x=x: cg.jacobian(y, x, "sparse")  # noqa: E731
+        dense = partial(cg.jacobian, y, x, "forward") if n <= DENSE else None
+        sparse = partial(cg.jacobian, y, x, "sparse")
         yield Case(
             f"banded {n}", [x], [at], y, sparse, dense, casadi_call(at, casadi_banded)
         )
@@ -298,16 +299,16 @@ def cases(names: Sequence[str]) -> Iterator[Case]:
         energy = laplace_energy(u)
         dense = None
         if side * side <= DENSE:
-            dense = lambda e=energy, u=u: cg.hessian(e, u, "forward")  # noqa: E731
-        sparse = lambda e=energy, u=u: cg.hessian(e, u, "sparse")  # noqa: E731
+            dense = partial(cg.hessian, energy, u, "forward")
+        sparse = partial(cg.hessian, energy, u, "sparse")
         flat = at.ravel(order="F").copy()
         peer = casadi_call(flat, lambda ca, x, s=side: casadi_laplace(ca, x, s))
         yield Case(f"laplace {side}x{side}", [u], [at], energy, sparse, dense, peer)
     for n in (2_000, 100_000) if "arrow" in names else ():
         x, at = cg.vector("x", n), rng.standard_normal(n)
         y = arrow(x)
-        dense = (lambda y=y, x=x: cg.jacobian(y, x, "forward")) if n <= DENSE else None
-        sparse = lambda y=y, x=x: cg.jacobian(y, x, "sparse")  # noqa: E731
+        dense = partial(cg.jacobian, y, x, "forward") if n <= DENSE else None
+        sparse = partial(cg.jacobian, y, x, "sparse")
         yield Case(f"arrow {n}", [x], [at], y, sparse, dense, None)
 
 
@@ -329,7 +330,7 @@ def run_bundles(options: argparse.Namespace) -> None:
         (path,) = (options.data / "ba").glob(f"ba{number}_*.txt")
         bundle = read(path)
         inputs, wrt, values = expressions(bundle)
-        make = lambda v=values, w=wrt: cg.jacobian(list(v), w, "sparse")  # noqa: E731
+        make = partial(cg.jacobian, list(values), wrt, "sparse")
         case = Case(
             path.stem.split("_")[0], inputs, bundle.arrays, values, make, None, None
         )

@@ -31,6 +31,7 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
+    missing,
     value_atoms,
 )
 from graphc.types import sizes
@@ -119,20 +120,9 @@ class Canonical:
     def _value(self, value: Value) -> int:
         """Describe a value, after those it needs, and return its number."""
         numbers = self._numbers
-        stack = [value]
-        while stack:
-            top = stack[-1]
-            if id(top) in numbers:
-                stack.pop()
-                continue
-            if isinstance(top, Instruction):
-                waiting = [o for o in top.operands if id(o) not in numbers]
-                if waiting:
-                    stack.extend(waiting)
-                    continue
-            stack.pop()
-            part = self._described(top)
-            numbers[id(top)] = len(numbers)
+        for v in missing(value, numbers, _operands):
+            part = self._described(v)
+            numbers[id(v)] = len(numbers)
             self._parts.append(part)
         return numbers[id(value)]
 
@@ -152,6 +142,10 @@ class Canonical:
         if isinstance(value, Current):
             return ("current", value.loop, *_accumulator(value.accumulator))
         return ("final", *_accumulator(value))
+
+
+def _operands(value: Value) -> Sequence[Value]:
+    return value.operands if isinstance(value, Instruction) else ()
 
 
 def _accumulator(a: Accumulator) -> tuple:

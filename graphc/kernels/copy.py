@@ -29,7 +29,7 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
-    operands,
+    missing,
 )
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Function, SizeLike
@@ -159,19 +159,9 @@ class Copy:
 
     def value(self, value: Value) -> Value:
         """Return a copy of a value, without recursion."""
-        stack = [value]
-        while stack:
-            top = stack[-1]
-            if id(top) in self.values:
-                stack.pop()
-                continue
-            waiting = [v for v in operands(top) if id(v) not in self.values]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
-            self.values[id(top)] = self._copied(top)
-            self.kept.append(top)
+        for v in missing(value, self.values):
+            self.values[id(v)] = self._copied(v)
+            self.kept.append(v)
         return self.values[id(value)]
 
     def _copied(self, value: Value) -> Value:

@@ -31,7 +31,7 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
-    operands,
+    missing,
     size_of,
     value_atoms,
 )
@@ -204,18 +204,8 @@ class _Counter:
 
     def _value(self, value: Value) -> int:
         """Count a value and what it needs, once; return the depth it is computed at."""
-        stack = [value]
-        while stack:
-            top = stack[-1]
-            if id(top) in self.values:
-                stack.pop()
-                continue
-            waiting = [v for v in operands(top) if id(v) not in self.values]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
-            self.values[id(top)] = self._made(top)
+        for v in missing(value, self.values):
+            self.values[id(v)] = self._made(v)
         return self.values[id(value)]
 
     def _made(self, value: Value) -> int:

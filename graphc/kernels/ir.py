@@ -8,7 +8,7 @@ that does not depend on a loop is visibly invariant in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -286,6 +286,37 @@ def operands(value: Value) -> Sequence[Value]:
     if isinstance(value, Instruction):
         return value.operands
     return [a.value for a in value_atoms(size_of(value)) if isinstance(a, Dynamic)]
+
+
+def missing(
+    value: Value,
+    known: Container[int],
+    needs: Callable[[Value], Sequence[Value]] | None = None,
+) -> Iterator[Value]:
+    """Yield a value after those it needs, without recursion, as far as not `known`.
+
+    Parameters
+    ----------
+    value : Value
+    known : container of int
+        The ids of values that are known. One that is yielded must be among them
+        before the next is asked for.
+    needs : callable, optional
+        What a value needs; by default its operands.
+    """
+    needs = needs or operands
+    stack = [value]
+    while stack:
+        top = stack[-1]
+        if id(top) in known:
+            stack.pop()
+            continue
+        waiting = [v for v in needs(top) if id(v) not in known]
+        if waiting:
+            stack.extend(waiting)
+            continue
+        stack.pop()
+        yield top
 
 
 def all_values(body: Sequence[Statement]) -> Iterator[Value]:

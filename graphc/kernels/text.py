@@ -24,6 +24,7 @@ from graphc.kernels.ir import (
     Statement,
     Update,
     Value,
+    missing,
     operands,
     value_atoms,
     value_of,
@@ -109,17 +110,7 @@ class _Writer:
 
     def _value(self, value: Value, depth: int) -> str:
         """Return the text of a value, naming what is used twice or grows long."""
-        stack = [value]
-        while stack:
-            v = stack[-1]
-            if id(v) in self.texts:
-                stack.pop()
-                continue
-            waiting = [o for o in operands(v) if id(o) not in self.texts]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
+        for v in missing(value, self.texts):
             text = self._make(v, depth)
             plain = isinstance(v, (Constant, Accumulator, Current))
             if not plain and (self.uses.get(id(v), 0) > 1 or len(text) > _LONGEST):

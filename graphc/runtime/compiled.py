@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphc.backends import reference
 from graphc.graph.graph import Graph
@@ -53,6 +53,21 @@ class CompileOptions:
 
 
 PLAIN = CompileOptions()
+
+
+class KernelInfo(NamedTuple):
+    """One step of a compiled function.
+
+    Attributes
+    ----------
+    name : str
+        Equal names are one piece of machine code.
+    fuses : str
+        The ops it computes, and the types it stores.
+    """
+
+    name: str
+    fuses: str
 
 
 class Compiled:

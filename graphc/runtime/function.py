@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
 from graphc.graph.operators import FUNCTIONS
 from graphc.runtime.arguments import as_donated, as_input, check_out, overlapping
-from graphc.runtime.compiled import PLAIN, Compiled, CompileOptions
+from graphc.runtime.compiled import PLAIN, Compiled, CompileOptions, KernelInfo
 from graphc.runtime.finite import preserved, require_finite
 from graphc.runtime.signature import Signature
 from graphc.types import sizes
@@ -40,21 +40,6 @@ def _watch() -> None:
 
 
 on_change(_watch)
-
-
-class KernelInfo(NamedTuple):
-    """One step of a compiled function.
-
-    Attributes
-    ----------
-    name : str
-        Equal names are one piece of machine code.
-    fuses : str
-        The ops it computes, and the types it stores.
-    """
-
-    name: str
-    fuses: str
 
 
 class Function:

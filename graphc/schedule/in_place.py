@@ -22,6 +22,7 @@ from graphc.kernels.ir import (
     Store,
     Update,
     Value,
+    missing,
     operands,
     value_atoms,
 )
@@ -49,26 +50,15 @@ class Reads:
     def _visit(self, value: Value) -> None:
         """Find the loads that a value needs, without recursion."""
         masks = self._masks
-        stack = [value]
-        while stack:
-            top = stack[-1]
-            if id(top) in masks:
-                stack.pop()
-                continue
-            needed = operands(top)
-            waiting = [v for v in needed if id(v) not in masks]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
+        for v in missing(value, masks):
             mask = 0
-            for v in needed:
-                mask |= masks[id(v)]
-            if isinstance(top, Load):
-                self.loads.setdefault(top.buffer, []).append(top)
-                self._bits[top] = bit = 1 << len(self._bits)
+            for needed in operands(v):
+                mask |= masks[id(needed)]
+            if isinstance(v, Load):
+                self.loads.setdefault(v.buffer, []).append(v)
+                self._bits[v] = bit = 1 << len(self._bits)
                 mask |= bit
-            masks[id(top)] = mask
+            masks[id(v)] = mask
 
     def may_share(self, read: Buffer, written: Buffer) -> bool:
         """Tell whether an array read may lie where another is written."""

@@ -44,6 +44,7 @@ from graphc.kernels.ir import (
     Update,
     Value,
     all_values,
+    missing,
     value_atoms,
 )
 from graphc.types import sizes
@@ -374,18 +375,8 @@ class KernelPrinter(SizePrinter):
 
     def _value(self, value: Value) -> Register:
         """Return the register of a value, computing what is missing."""
-        stack: list[Value] = [value]
-        while stack:
-            top = stack[-1]
-            if id(top) in self.values:
-                stack.pop()
-                continue
-            waiting = [v for v in self._needed(top) if id(v) not in self.values]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
-            self.values[id(top)] = made = self._make(top)
+        for v in missing(value, self.values, self._needed):
+            self.values[id(v)] = made = self._make(v)
             if self.straight:
                 self._cut(self.frames[made[1]])
         return self.values[id(value)][0]
