@@ -91,6 +91,12 @@ class Constant(Leaf):
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         return node.params[0].array
 
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        array = node.params[0].array
+        if array.size > 6:
+            return self.name
+        return " ".join(np.array2string(array, separator=", ", precision=4).split())
+
 
 class SizeValue(Leaf):
     """A size of an array, as a number."""

@@ -17,6 +17,8 @@ from graphc.types.dtypes import is_float
 from graphc.types.errors import DrawError, made_at
 
 LONGEST_LINE = 44
+LONGEST_WORD = 16
+_PLAIN = re.compile(r"[^\W\d]\w*(?:\.\w+|\[\w+\])*")
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,14 @@ def _box(
 def _title(node: Node, folded: dict[Node, str]) -> str:
     if node.op is input_:
         return node.name or "input"
-    words = node.op.param_texts(node.params)
-    if any(a in folded for a in node.args):
-        words = [folded.get(a, "\N{MIDDLE DOT}") for a in node.args] + words
-    text = node.op.name + (f"({', '.join(words)})" if words else "")
+    text = node.op.written(node, [folded.get(a) or _word(a) for a in node.args])
     return f"{node.name} = {text}" if node.name else text
+
+
+def _word(node: Node) -> str | None:
+    """Return a name that can stand in an expression, None if it would not read well."""
+    name = node.name or ""
+    return name if len(name) <= LONGEST_WORD and _PLAIN.fullmatch(name) else None
 
 
 def short_value(node: Node) -> str | None:
