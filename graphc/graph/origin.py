@@ -9,7 +9,6 @@ they start from.
 from __future__ import annotations
 
 import functools
-import itertools
 import linecache
 import os
 import sys
@@ -134,15 +133,32 @@ def origin_of(site: Site | None) -> Origin | None:
     return site.place.co_filename, _span(site.place, site.instruction)[0]
 
 
+_KEPT = 64
+_tables: dict[int, tuple[CodeType, list[Any]]] = {}
+
+
+def _positions(code: CodeType) -> list[Any]:
+    """Return ``code.co_positions()``; the last few are kept, by identity.
+
+    A code object's hash goes through all of its constants.
+    """
+    found = _tables.get(id(code))
+    if found is None or found[0] is not code:
+        if len(_tables) >= _KEPT:
+            _tables.clear()
+        found = _tables[id(code)] = code, list(code.co_positions())
+    return found[1]
+
+
 def _span(code: CodeType, instruction: int) -> tuple[int, int, int, int]:
     """Return first line, last line and columns (in bytes) of an instruction; 0: none.
 
     Columns are of the first and of the last line.
     """
-    position = next(
-        itertools.islice(code.co_positions(), max(0, instruction // 2), None), None
-    )
-    line, end, column, end_column = position or (None,) * 4
+    positions = _positions(code)
+    place = instruction // 2
+    known = 0 <= place < len(positions)
+    line, end, column, end_column = positions[place] if known else (None,) * 4
     first = line or code.co_firstlineno
     return first, end or first, column or 0, end_column or 0
 

@@ -337,7 +337,8 @@ class Elementwise(Op):
         return self(*align_batch(args, batched), params=node.params)
 
     def written(self, node: Node, words: Sequence[str | None]) -> str:
-        if not self.notation:
+        bare_sign = len(self.notation) == 3 and words[0] is None  # "-·" reads badly
+        if not self.notation or bare_sign:
             return super().written(node, words)
         named = dict(zip(self.param_names, node.params))
         return self.notation.format(*map(operand_word, words), **named)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
 from graphc.graph.text import printable
 from graphc.ops.leaf import input_, size_value_, uniform_value
 from graphc.surfaces.draw.layout import Edge
+from graphc.surfaces.draw.numbers import summary
 from graphc.types.dtypes import is_float
 from graphc.types.errors import DrawError, made_at
 
+if TYPE_CHECKING:
+    from graphc.surfaces.draw.propagation import Propagation
+
+GRADIENT = "\N{PARTIAL DIFFERENTIAL} "
 LONGEST_LINE = 44
 LONGEST_WORD = 16
 _PLAIN = re.compile(r"[^\W\d]\w*(?:\.\w+|\[\w+\])*")
@@ -55,11 +60,15 @@ class Diagram:
     edges : tuple of Edge
     nodes : tuple of Node
         The node of each box.
+    marks : tuple of (str, str)
+        For each edge what is written at its end: what flows along it, and what flows
+        back; empty where there are no numbers.
     """
 
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
     nodes: tuple[Node, ...]
+    marks: tuple[tuple[str, str], ...]
 
 
 def diagram(
@@ -67,6 +76,7 @@ def diagram(
     output_names: Sequence[str] | None = None,
     forward: Iterable[Node] | None = None,
     notes: Mapping[Node, str] | None = None,
+    flow: Propagation | None = None,
 ) -> Diagram:
     """Return what to draw of a graph.
 
@@ -83,6 +93,8 @@ def diagram(
         first scalar output, if there are further outputs, else everything.
     notes : mapping of Node to str, optional
         A further line for a box.
+    flow : Propagation, optional
+        Values and gradients: at the ends of edges where they are short, else in boxes.
     """
     notes = notes or {}
     names: dict[Node, list[str]] = {}
@@ -100,15 +112,58 @@ def diagram(
     index: dict[Node, int] = {}
     boxes: list[Box] = []
     edges: list[Edge] = []
+    marks: list[tuple[str, str]] = []
+    marked: set[Node] = set()
     for node in nodes:
         if node in folded:
             continue
         drawn = [a for a in node.args if a not in folded]
         for place, arg in enumerate(drawn, 1):
             edges.append(Edge(index[arg], len(boxes), place / (len(drawn) + 1)))
+        found = _marks(node, drawn, flow)
+        marks += found
+        marked.update(a for a, mark in zip(drawn, found) if any(mark))
         index[node] = len(boxes)
         boxes.append(_box(node, folded, names.get(node), is_forward, notes.get(node)))
-    return Diagram(tuple(boxes), tuple(edges), tuple(index))
+    if flow is not None:
+        boxes = [
+            _with_numbers(box, node, flow)
+            if node not in marked or box.is_output
+            else box
+            for box, node in zip(boxes, index)
+        ]
+    return Diagram(tuple(boxes), tuple(edges), tuple(index), tuple(marks))
+
+
+LONGEST_MARK = 9
+"""Characters; longer ones would cover others at the ends of edges."""
+
+
+def _marks(
+    node: Node, drawn: Sequence[Node], flow: Propagation | None
+) -> list[tuple[str, str]]:
+    """Return what is written at the ends of a node's edges."""
+    if flow is None:
+        return [("", "")] * len(drawn)
+    wanted = set(drawn)
+    places = [p for p, a in enumerate(node.args) if a in wanted]
+    out = []
+    for arg, place in zip(drawn, places):
+        value = flow.values.get(arg)
+        share = flow.shares.get((node, place))
+        mark = tuple("" if v is None else summary(v) for v in (value, share))
+        short = max(map(len, mark)) <= LONGEST_MARK and len(drawn) < 3
+        out.append((mark[0], mark[1]) if short else ("", ""))
+    return out
+
+
+def _with_numbers(box: Box, node: Node, flow: Propagation) -> Box:
+    numbers = [
+        sign + summary(table[node])
+        for sign, table in (("= ", flow.values), (GRADIENT, flow.gradients))
+        if node in table
+    ]
+    return replace(box, details=(*box.details, *numbers))
 
 
 def _box(

@@ -107,7 +107,7 @@ def rendered(picture: Picture, suffix: str) -> bytes:
         raise DrawError(
             f"draw: {given}; its format is chosen by one of {', '.join(FORMATS)}."
         )
-    count = len(picture.diagram.boxes)
+    count = picture.boxes(suffix.lower())
     if form.most is not None and count > form.most:
         raise DrawError(_too_many(count, suffix.lower(), form.most))
     return form.write(picture)

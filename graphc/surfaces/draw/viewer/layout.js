@@ -5,7 +5,9 @@ graphc.DAGRE_MOST = 1000; // items, and layers that edges pass: what its time go
 
 graphc.place = function (stage, shown, side) {
   if (side) return graphc.placeSides(shown);
-  if (shown.whole && stage.centers) {
+  const all = shown.items.map((_, i) => i);
+  const around = shown.items.some((t) => t.around.length) && graphc.workOf(shown.edges, graphc.layersOf(shown.edges, all), all) <= graphc.DAGRE_MOST;
+  if (shown.whole && stage.centers && !around) {
     shown.items.forEach((item, i) => ([item.x, item.y] = stage.centers[i]));
     shown.edges.forEach((edge) => {
       const route = stage.routes[edge.number];
@@ -14,9 +16,12 @@ graphc.place = function (stage, shown, side) {
     });
     return shown;
   }
-  graphc.placeSome(shown.items, shown.edges, shown.items.map((_, i) => i));
+  graphc.placeSome(shown, all);
   return shown;
 };
+
+/** What dagre's time goes with: items, and layers that edges pass. */
+graphc.workOf = (edges, layer, members) => edges.reduce((sum, e) => sum + Math.max(0, Math.abs(layer.get(e.t) - layer.get(e.s)) - 1), members.length);
 
 /** Straight down through layers, curved through the gaps between them. */
 graphc.routePath = function (route) {
@@ -37,25 +42,33 @@ graphc.bounds = function (edge, points) {
   edge.end = points[points.length - 1];
 };
 
-graphc.placeSome = function (items, edges, members) {
+graphc.placeSome = function (shown, members) {
+  const { items, edges } = shown;
   const inside = new Set(members);
   const own = edges.filter((e) => inside.has(e.s) && inside.has(e.t));
   const layer = graphc.layersOf(own, members);
-  let work = members.length;
-  for (const e of own) work += Math.max(0, Math.abs(layer.get(e.t) - layer.get(e.s)) - 1);
-  if (work <= graphc.DAGRE_MOST) graphc.placeByDagre(items, own, members);
+  if (graphc.workOf(own, layer, members) <= graphc.DAGRE_MOST) graphc.placeByDagre(shown, own, members);
   else graphc.placeByLayers(items, own, members, layer);
 };
 
-graphc.placeByDagre = function (items, edges, members) {
-  const g = new dagre.graphlib.Graph({ multigraph: true });
+graphc.placeByDagre = function (shown, edges, members) {
+  const { items } = shown, clusters = graphc.clustersOf(shown, members);
+  const g = new dagre.graphlib.Graph({ multigraph: true, compound: clusters.length > 0 });
   g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree", align: members.length > 60 ? "UL" : undefined });
   members.forEach((i) => g.setNode(String(i), { width: items[i].w, height: items[i].h }));
+  clusters.forEach((c) => g.setNode(c.id, {}));
+  clusters.forEach((c) => c.outer && g.setParent(c.id, c.outer));
+  members.forEach((i) => items[i].around.length && g.setParent(String(i), items[i].around.at(-1)));
   edges.forEach((e, k) => g.setEdge(String(e.s), String(e.t), {}, String(k)));
   dagre.layout(g);
   members.forEach((i) => { const n = g.node(String(i)); items[i].x = n.x; items[i].y = n.y; });
   edges.forEach((e, k) => {
     const points = g.edge(String(e.s), String(e.t), String(k)).points.map((p) => [p.x, p.y]);
+    const a = items[e.s], b = items[e.t];
+    if (a.y + a.h / 2 < b.y - b.h / 2) { // from the middle below to the argument's place above
+      points[0] = [a.x, a.y + a.h / 2];
+      points[points.length - 1] = [b.x + (e.port - 0.5) * b.w, b.y - b.h / 2];
+    }
     let d = `M${points[0]}`;
     for (let i = 1; i < points.length - 1; i++) {
       const last = i === points.length - 2;
@@ -67,6 +80,33 @@ graphc.placeByDagre = function (items, edges, members) {
     e.d = d;
     graphc.bounds(e, points);
   });
+};
+
+/** The unfolded groups around some items, outer ones first. */
+graphc.clustersOf = function (shown, members) {
+  const found = new Map();
+  for (const i of members) {
+    shown.items[i].around.forEach((id, depth, path) => {
+      if (!found.has(id)) found.set(id, { id, depth, outer: path[depth - 1], items: [], lines: shown.groups.get(id).lines });
+      found.get(id).items.push(shown.items[i]);
+    });
+  }
+  const clusters = [...found.values()].sort((a, b) => a.depth - b.depth);
+  shown.clusters.push(...clusters);
+  return clusters;
+};
+
+/** The borders of unfolded groups, once their items have places. */
+graphc.placeClusters = function (shown) {
+  const deepest = shown.clusters.reduce((most, c) => Math.max(most, c.depth), 0);
+  for (const c of shown.clusters) {
+    const margin = 10 + 8 * (deepest - c.depth), head = 16 * (deepest - c.depth + 1);
+    const least = (of) => c.items.reduce((out, t) => Math.min(out, of(t)), Infinity);
+    c.x0 = least((t) => t.x - t.w / 2) - margin;
+    c.y0 = least((t) => t.y - t.h / 2) - margin / 2 - head;
+    c.x1 = -least((t) => -t.x - t.w / 2) + margin;
+    c.y1 = -least((t) => -t.y - t.h / 2) + margin;
+  }
 };
 
 /** The layer of each item, by longest paths; what needs little stands by its users. */
@@ -134,7 +174,7 @@ graphc.placeSides = function (shown) {
   const { items, edges } = shown;
   const left = [], right = [];
   items.forEach((item, i) => (item.kind === "backward" ? right : left).push(i));
-  for (const members of [left, right]) graphc.placeSome(items, edges, members);
+  for (const members of [left, right]) graphc.placeSome(shown, members);
   const extent = (members) => members.reduce(([x0, x1, y0, y1], i) => {
     const t = items[i];
     return [Math.min(x0, t.x - t.w / 2), Math.max(x1, t.x + t.w / 2), Math.min(y0, t.y - t.h / 2), Math.max(y1, t.y + t.h / 2)];
