@@ -104,7 +104,11 @@ def inputs_of(shapes: Mapping[str, str], dtype: Any = "float64") -> dict[str, No
         if sizes and not sizes[-1]:
             sizes.pop()  # "3," as in Python
         shape = tuple(int(s) if s.lstrip("-").isdecimal() else s for s in sizes)
-        made[name] = tensor(name, shape, dtype)
+        before = set_inherited(written(Passage("command line", 1, f"{name}={text}")))
+        try:
+            made[name] = tensor(name, shape, dtype)
+        finally:
+            set_inherited(before)
     return made
 
 

@@ -63,12 +63,15 @@ class Diagram:
     marks : tuple of (str, str)
         For each edge what is written at its end: what flows along it, and what flows
         back; empty where there are no numbers.
+    numbers : tuple of tuple of str
+        For each box its value and its gradient, where these are known.
     """
 
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
     nodes: tuple[Node, ...]
     marks: tuple[tuple[str, str], ...]
+    numbers: tuple[tuple[str, ...], ...] = ()
 
 
 def diagram(
@@ -125,14 +128,14 @@ def diagram(
         marked.update(a for a, mark in zip(drawn, found) if any(mark))
         index[node] = len(boxes)
         boxes.append(_box(node, folded, names.get(node), is_forward, notes.get(node)))
-    if flow is not None:
-        boxes = [
-            _with_numbers(box, node, flow)
-            if node not in marked or box.is_output
-            else box
-            for box, node in zip(boxes, index)
-        ]
-    return Diagram(tuple(boxes), tuple(edges), tuple(index), tuple(marks))
+    numbers = [_numbers(node, flow) for node in index]
+    for place, (node, own) in enumerate(zip(index, numbers)):
+        box = boxes[place]
+        if box.is_output or node not in marked:
+            boxes[place] = replace(box, details=(*box.details, *own))
+    return Diagram(
+        tuple(boxes), tuple(edges), tuple(index), tuple(marks), tuple(numbers)
+    )
 
 
 LONGEST_MARK = 9
@@ -157,13 +160,11 @@ def _marks(
     return out
 
 
-def _with_numbers(box: Box, node: Node, flow: Propagation) -> Box:
-    numbers = [
-        sign + summary(table[node])
-        for sign, table in (("= ", flow.values), (GRADIENT, flow.gradients))
-        if node in table
-    ]
-    return replace(box, details=(*box.details, *numbers))
+def _numbers(node: Node, flow: Propagation | None) -> tuple[str, ...]:
+    if flow is None:
+        return ()
+    tables = (("= ", flow.values), (GRADIENT, flow.gradients))
+    return tuple(sign + summary(t[node]) for sign, t in tables if node in t)
 
 
 def _box(

@@ -107,6 +107,11 @@ class Picture:
         return str(self.graph)
 
     @property
+    def tree(self) -> str:
+        """The graph as a text tree: outputs over what they are computed from."""
+        return rendered(self, ".txt").decode().rstrip("\n")
+
+    @property
     def dot(self) -> str:
         """The picture in Graphviz's language."""
         return rendered(self, ".dot").decode()
@@ -194,7 +199,7 @@ def draw(
         Where to write it. The suffix chooses the format: ``.svg``; ``.html`` (a
         viewer to search, fold and step through); ``.png`` and
         ``.pdf`` (which need matplotlib); ``.mmd`` (Mermaid), ``.dot`` (Graphviz);
-        ``.graphml``, ``.json`` and ``.txt``. A file is written whole or not at all.
+        ``.graphml``, ``.json``, ``.txt`` (a tree). It is written whole or not at all.
     forward : expression or nested containers of expressions, optional
         What these need is drawn as the forward part, everything else as backward.
         By default that is the first scalar output, if there are several outputs: a
