@@ -2,6 +2,8 @@
 /* What is visible of a stage: boxes, folded groups, and the edges between them. */
 const graphc = { data: JSON.parse(document.getElementById("data").textContent) };
 
+for (const stage of graphc.data.stages) stage.boxes = stage.boxes.map((i) => graphc.data.faces[i]);
+
 graphc.PIECE = 150; // a group of more boxes is folded in pieces of this many
 
 /** The numbers of a node's scopes, the outermost first. */
