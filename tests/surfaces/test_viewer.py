@@ -407,6 +407,44 @@ def test_five_thousand_nodes(open_page):
     assert 3 < page.locator("g.item").count() < 100  # only what is in the window
 
 
+def recurrence(steps):
+    """Boxes are found against the order of steps, and parts of the backward in both."""
+    W, U, h = cg.matrix("W", (4, 4)), cg.matrix("U", (4, 4)), cg.matrix("h", ("n", 4))
+    for t in range(steps):
+        with cg.scope(f"step {t}"):
+            h = cg.tanh(cg.matrix(f"x{t}", ("n", 4)) @ W + h @ U)
+    loss = cg.sum(h * h)
+    return [loss, *cg.grad(loss, [W, U])]
+
+
+def test_a_long_recurrence_opens_soon(open_page):
+    page = open_page(recurrence(250))  # left to itself, dagre takes minutes
+    assert page.evaluate("graphc.app.stageNow.boxes.length") > 3000
+    rows = page.evaluate(
+        """graphc.app.shown.items.filter(t => t.group && t.kind === 'forward')
+           .map(t => [t.y, t.lines[0]]).sort((a, b) => a[0] - b[0]).map(r => r[1])"""
+    )
+    assert [r for r in rows if r.startswith("step")] == [
+        f"step {t}" for t in range(250)
+    ]
+    for control in ("#open-all", "#fit", "#fold-all"):
+        page.click(control)
+    page.keyboard.press("b")
+    assert page.evaluate("graphc.app.shown.items.length") < 600
+
+
+def test_what_dagre_cannot_lay_out_is_laid_out(open_page):
+    page = open_page(recurrence(18))
+    page.select_option("#group", "scope")
+    page.click("#open-all")  # with clusters, dagre gives up
+    placed = "graphc.app.shown.items.every(t => Number.isFinite(t.x + t.y))"
+    assert page.evaluate(placed)
+    page.evaluate("dagre.layout = () => { throw new Error('no') }")
+    page.click("#fold-all")
+    assert page.evaluate(placed)
+    assert page.evaluate("graphc.app.shown.edges.every(e => e.d)")
+
+
 def test_a_deep_network_opens_folded_and_side_by_side(open_page):
     h, weights = cg.matrix("x", ("n", 4)), []
     for k in range(40):

@@ -176,10 +176,7 @@ def _formula(node: Node) -> str:
     names = [n if n.isidentifier() else n if len(n) < 24 else "..." for n in names]
     if isinstance(node.op, Elementwise):
         return formula(node.op, names).strip("`")
-    if not node.args:
-        return ""
-    params = [printable(p) for p in node.op.param_texts(node.params)]
-    return f"{node.op.name}({', '.join([*names, *params])})"[:200]
+    return printable(node.op.written(node, names))[:200] if node.args else ""
 
 
 def _stage(

@@ -89,7 +89,7 @@ def layered(
 
 
 def _assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
-    """Return layers by longest path; what has more users than arguments goes down."""
+    """Return layers by longest path; what needs little else goes down to its users."""
     arguments: list[list[int]] = [[] for _ in range(count)]
     users: list[list[int]] = [[] for _ in range(count)]
     for e in edges:
@@ -100,8 +100,9 @@ def _assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
         layer[node] = max((layer[a] + 1 for a in arguments[node]), default=0)
     for node in reversed(range(count)):
         # All edges to the users share one chain: moving down shortens it by one
-        # and lengthens the arguments' chains by one each at most.
-        if users[node] and len(set(arguments[node])) <= 1:
+        # and lengthens the arguments' chains by one each at most. Leaves come along.
+        inner = {a for a in arguments[node] if arguments[a]}
+        if users[node] and len(inner) <= 1:
             layer[node] = min(layer[u] for u in users[node]) - 1
     return layer
 

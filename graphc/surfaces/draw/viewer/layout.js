@@ -47,23 +47,24 @@ graphc.placeSome = function (shown, members) {
   const inside = new Set(members);
   const own = edges.filter((e) => inside.has(e.s) && inside.has(e.t));
   const layer = graphc.layersOf(own, members);
-  if (graphc.workOf(own, layer, members) <= graphc.DAGRE_MOST) graphc.placeByDagre(shown, own, members);
-  else graphc.placeByLayers(items, own, members, layer);
+  if (graphc.workOf(own, layer, members) <= graphc.DAGRE_MOST) {
+    try {
+      graphc.placeByDagre(shown, own, members);
+      return;
+    } catch (error) { /* what it cannot lay out, layers can */ }
+  }
+  graphc.placeByLayers(items, own, members, layer);
 };
 
 graphc.placeByDagre = function (shown, edges, members) {
   const { items } = shown, clusters = graphc.clustersOf(shown, members);
-  const g = new dagre.graphlib.Graph({ multigraph: true, compound: clusters.length > 0 });
-  g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree", align: members.length > 60 ? "UL" : undefined });
-  members.forEach((i) => g.setNode(String(i), { width: items[i].w, height: items[i].h }));
-  clusters.forEach((c) => g.setNode(c.id, {}));
-  clusters.forEach((c) => c.outer && g.setParent(c.id, c.outer));
-  members.forEach((i) => items[i].around.length && g.setParent(String(i), items[i].around.at(-1)));
-  edges.forEach((e, k) => g.setEdge(String(e.s), String(e.t), {}, String(k)));
-  dagre.layout(g);
+  const g = graphc.runDagre(items, edges, members, clusters);
+  if (g.isCompound()) shown.clusters.push(...clusters);
   members.forEach((i) => { const n = g.node(String(i)); items[i].x = n.x; items[i].y = n.y; });
   edges.forEach((e, k) => {
-    const points = g.edge(String(e.s), String(e.t), String(k)).points.map((p) => [p.x, p.y]);
+    const ends = [e.s, e.t].sort((a, b) => a - b).map(String);
+    const points = g.edge(...ends, String(k)).points.map((p) => [p.x, p.y]);
+    if (e.s > e.t) points.reverse();
     const a = items[e.s], b = items[e.t];
     if (a.y + a.h / 2 < b.y - b.h / 2) { // from the middle below to the argument's place above
       points[0] = [a.x, a.y + a.h / 2];
@@ -82,6 +83,25 @@ graphc.placeByDagre = function (shown, edges, members) {
   });
 };
 
+/** A graph that dagre has laid out, with clusters if it can. Folding may make cycles, so
+    edges that go back are turned: with cycles left to it, dagre makes edges of great length. */
+graphc.runDagre = function (items, edges, members, clusters) {
+  const g = new dagre.graphlib.Graph({ multigraph: true, compound: clusters.length > 0 });
+  g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree", align: members.length > 60 ? "UL" : undefined });
+  members.forEach((i) => g.setNode(String(i), { width: items[i].w, height: items[i].h }));
+  clusters.forEach((c) => g.setNode(c.id, {}));
+  clusters.forEach((c) => c.outer && g.setParent(c.id, c.outer));
+  if (clusters.length) members.forEach((i) => items[i].around.length && g.setParent(String(i), items[i].around.at(-1)));
+  edges.forEach((e, k) => g.setEdge(String(Math.min(e.s, e.t)), String(Math.max(e.s, e.t)), {}, String(k)));
+  try {
+    dagre.layout(g);
+  } catch (error) { // it fails on some graphs with clusters
+    if (!clusters.length) throw error;
+    return graphc.runDagre(items, edges, members, []);
+  }
+  return g;
+};
+
 /** The unfolded groups around some items, outer ones first. */
 graphc.clustersOf = function (shown, members) {
   const found = new Map();
@@ -91,9 +111,7 @@ graphc.clustersOf = function (shown, members) {
       found.get(id).items.push(shown.items[i]);
     });
   }
-  const clusters = [...found.values()].sort((a, b) => a.depth - b.depth);
-  shown.clusters.push(...clusters);
-  return clusters;
+  return [...found.values()].sort((a, b) => a.depth - b.depth);
 };
 
 /** The borders of unfolded groups, once their items have places. */
@@ -118,7 +136,7 @@ graphc.layersOf = function (edges, members) {
   const users = new Map(members.map((i) => [i, []]));
   for (const e of edges) if (e.s < e.t) users.get(e.s).push(e.t);
   for (const i of [...members].reverse()) {
-    if (users.get(i).length && new Set(before.get(i)).size < 2) {
+    if (users.get(i).length && new Set(before.get(i).filter((a) => before.get(a).length)).size < 2) {
       layer.set(i, users.get(i).reduce((least, u) => Math.min(least, layer.get(u)), Infinity) - 1);
     }
   }

@@ -94,7 +94,7 @@ graphc.groupInputs = function (stage, found, isOpen) {
   }
 };
 
-/** Items in topological order of their first boxes, and edges between them. */
+/** Items in topological order, and edges between them. */
 graphc.visible = function (stage, by, isOpen) {
   const found = graphc.groupsOf(stage, by);
   if (by) graphc.groupInputs(stage, found, isOpen);
@@ -136,5 +136,24 @@ graphc.visible = function (stage, by, isOpen) {
     seen.set(key, edge);
     edges.push(edge);
   });
-  return { items, edges, itemOf, groups, paths, clusters: [], whole: items.length === stage.boxes.length };
+  const whole = items.length === stage.boxes.length;
+  return { ...(whole ? { items, edges, itemOf } : graphc.inOrder(items, edges, itemOf)), groups, paths, clusters: [], whole };
+};
+
+/** The same with items numbered such that edges go to larger numbers, but for those of
+    cycles, which folding may make (Kahn's algorithm; stuck, it goes on with the first). */
+graphc.inOrder = function (items, edges, itemOf) {
+  const waits = items.map(() => 0), users = items.map(() => []), place = items.map(() => -1);
+  for (const e of edges) { waits[e.t]++; users[e.s].push(e.t); }
+  const ready = items.map((_, i) => i).filter((i) => !waits[i]).reverse(), order = [];
+  for (let first = 0; order.length < items.length; ) {
+    while (place[first] >= 0) first++;
+    const i = ready.length ? ready.pop() : first;
+    if (place[i] >= 0) continue;
+    place[i] = order.length;
+    order.push(items[i]);
+    for (const t of users[i]) if (!--waits[t] && place[t] < 0) ready.push(t);
+  }
+  for (const e of edges) { e.s = place[e.s]; e.t = place[e.t]; }
+  return { items: order, edges, itemOf: itemOf.map((i) => place[i]) };
 };

@@ -152,7 +152,7 @@ graphc.Panel = class {
 
   listing(k) {
     const { kernels, steps } = graphc.data, { label, step } = kernels[k];
-    graphc.element("h3", `Kernel ${k}: ${label}`, this.place);
+    graphc.element("h3", `Kernel ${k}: ${label.length > 120 ? label.slice(0, 120) + "\u2026" : label}`, this.place);
     if (steps[step] !== undefined) {
       const shared = kernels.filter((other) => other.step === step).length > 1 ? ", of the pipeline it is part of" : "";
       graphc.element("p", `${graphc.seconds(steps[step])} measured${shared}`, this.place);
