@@ -439,7 +439,7 @@ def test_what_dagre_cannot_lay_out_is_laid_out(open_page):
     page.click("#open-all")  # with clusters, dagre gives up
     placed = "graphc.app.shown.items.every(t => Number.isFinite(t.x + t.y))"
     assert page.evaluate(placed)
-    page.evaluate("dagre.layout = () => { throw new Error('no') }")
+    page.evaluate("void (graphc.runDagre = () => { throw new Error('no') })")
     page.click("#fold-all")
     assert page.evaluate(placed)
     assert page.evaluate("graphc.app.shown.edges.every(e => e.d)")

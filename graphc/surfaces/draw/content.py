@@ -70,7 +70,7 @@ def content(
     -----
     Where there are values, the steps of a call are timed with them.
     """
-    table = _Table(size_values)
+    table = _Table({**(flow.sizes if flow else {}), **size_values})
     stages = [_stage("as written", first, table, flow)]
     kernels: list[dict[str, Any]] = []
     steps: list[float] = []

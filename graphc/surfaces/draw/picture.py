@@ -215,7 +215,7 @@ def draw(
         of a call are timed (`Function.profile`); an expression is compiled for that.
     sizes : dict of str to int, optional
         Values of symbolic sizes by which the ``.html`` viewer colours costs; those
-        left out are taken as 100.
+        left out are as in `at`, or else taken as 100.
 
     Returns
     -------

@@ -35,12 +35,15 @@ class Propagation(NamedTuple):
     shares : dict of (Node, int) to numpy.ndarray
         For a node and the place of an argument: what flows back along that edge. The
         shares of a node's users add up to its gradient.
+    sizes : dict of str to int
+        What symbolic sizes are.
     """
 
     values: dict[Node, np.ndarray]
     root: Node | None
     gradients: dict[Node, np.ndarray]
     shares: dict[tuple[Node, int], np.ndarray]
+    sizes: dict[str, int]
 
 
 def propagate(graph: Graph, at: Any) -> Propagation:
@@ -71,14 +74,15 @@ def propagate(graph: Graph, at: Any) -> Propagation:
     reference.check_requirements(reference.requirements(graph), dims)
     nodes = graph.nodes
     values = {**arrays, **_computed(Graph(list(arrays), nodes), arrays, dims)}
+    sizes = {str(dim): size for dim, size in dims.items()}
     root = next((o for o in graph.outputs if not o.shape and is_float(o.dtype)), None)
     if root is None:
-        return Propagation(values, None, {}, {})
+        return Propagation(values, None, {}, {}, sizes)
     try:
         gradients, shares = _backward(root, values, dims)
     except NotDifferentiableError:
-        return Propagation(values, None, {}, {})
-    return Propagation(values, root, gradients, shares)
+        return Propagation(values, None, {}, {}, sizes)
+    return Propagation(values, root, gradients, shares, sizes)
 
 
 def _arrays(graph: Graph, at: Any) -> dict[Node, np.ndarray]:

@@ -61,7 +61,9 @@ graphc.placeByDagre = function (shown, edges, members) {
   const g = graphc.runDagre(items, edges, members, clusters);
   if (g.isCompound()) shown.clusters.push(...clusters);
   members.forEach((i) => { const n = g.node(String(i)); items[i].x = n.x; items[i].y = n.y; });
+  const moved = graphc.sortLeaves(items, edges, members);
   edges.forEach((e, k) => {
+    if (moved.has(e.s)) { graphc.direct(items, e); return; }
     const ends = [e.s, e.t].sort((a, b) => a - b).map(String);
     const points = g.edge(...ends, String(k)).points.map((p) => [p.x, p.y]);
     if (e.s > e.t) points.reverse();
@@ -81,6 +83,31 @@ graphc.placeByDagre = function (shown, edges, members) {
     e.d = d;
     graphc.bounds(e, points);
   });
+};
+
+/** Put leaves side by side that only one box uses in the order of its arguments, which
+    dagre does not know of; the set of those that moved. */
+graphc.sortLeaves = function (items, edges, members) {
+  const uses = new Map(), parts = new Map(), inner = new Set(), moved = new Set();
+  for (const e of edges) {
+    uses.set(e.s, (uses.get(e.s) || 0) + 1);
+    inner.add(e.t);
+    if (!parts.has(e.t)) parts.set(e.t, []);
+    parts.get(e.t).push(e);
+  }
+  for (const list of parts.values()) {
+    const leaves = list.filter((e) => uses.get(e.s) === 1 && !inner.has(e.s)).sort((a, b) => a.port - b.port);
+    const at = leaves.map((e) => items[e.s]), y = at.length && at[0].y;
+    if (at.length < 2 || at.some((t) => t.y !== y)) continue;
+    const left = Math.min(...at.map((t) => t.x - t.w / 2)), right = Math.max(...at.map((t) => t.x + t.w / 2));
+    const between = members.some((i) => items[i].y === y && items[i].x > left && items[i].x < right && !at.includes(items[i]));
+    if (between || at.every((t, k) => !k || at[k - 1].x < t.x)) continue;
+    const gap = (right - left - at.reduce((sum, t) => sum + t.w, 0)) / (at.length - 1);
+    let x = left;
+    for (const t of at) { t.x = x + t.w / 2; x += t.w + gap; }
+    leaves.forEach((e) => moved.add(e.s));
+  }
+  return moved;
 };
 
 /** A graph that dagre has laid out, with clusters if it can. Folding may make cycles, so

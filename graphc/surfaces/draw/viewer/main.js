@@ -60,7 +60,7 @@ graphc.App = class {
     }
     this.addedSet = new Set(this.added || []);
     const count = `${stage.boxes.length} boxes`;
-    this.get("stage-note").textContent = this.added ? `${this.added.length} added, ${this.removed.length} removed, ${this.rebuilt.size} on new arguments, ${count}` : count;
+    this.get("stage-note").textContent = this.added ? `${count}: ${this.added.length} added, ${this.removed.length} removed` : count;
     this.users = null;
     const both = stage.boxes.some((b) => b.kind === "backward");
     this.get("side").disabled = !both;
