@@ -180,6 +180,21 @@ def passage_of(site: Site) -> Passage:
     return Passage(place.co_filename, first, " ".join(text.split()))
 
 
+def scopes_of(site: Site | None) -> list[Scope]:
+    """Return the scopes around a site, outer ones first."""
+    out: list[Scope] = []
+    scope = None if site is None else site.scope
+    while scope is not None:
+        out.append(scope)
+        scope = scope.parent
+    return out[::-1]
+
+
+def scope_text(node: Any) -> str:
+    """Return the names of the scopes around a node, with slashes between."""
+    return "/".join(scope.name for scope in scopes_of(node.site))
+
+
 def function_of(site: Site) -> str:
     """Return the name of the user's function at a site, empty for a module's code."""
     if isinstance(site.place, Passage):

@@ -294,6 +294,9 @@ def test_scopes_are_clusters():
     assert dot.count("subgraph cluster_") == 2 and dot.count("{") == dot.count("}")
     assert '["outer"]' in mermaid and "in#34;ner#93;" in mermaid
     assert mermaid.count("subgraph") == mermaid.count("\n  end") == 2
+    shown = cg.to_networkx(h)
+    scopes = [d.get("scope") for _, d in shown.nodes(data=True)]
+    assert scopes == [None, "outer", 'outer/in"ner]', 'outer/in"ner]']
     plain = draw(x * 2)
     assert "subgraph" not in plain.dot + plain.mermaid
 

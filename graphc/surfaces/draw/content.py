@@ -14,7 +14,7 @@ from graphc.passes.pipeline import Snapshot, run_passes
 from graphc.passes.rewrite import Rule, RulePass, pass_name
 from graphc.surfaces.draw import scene
 from graphc.surfaces.draw.diagram import Diagram, diagram
-from graphc.surfaces.draw.layout import layered
+from graphc.surfaces.draw.layout import Edge, layered
 from graphc.surfaces.draw.numbers import full_text, summary
 from graphc.surfaces.draw.places import Places
 from graphc.surfaces.draw.propagation import Propagation
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ASSUMED_SIZE = 100
 """What a symbolic size is taken as where costs are coloured and none is given."""
 
+WRITTEN = "as written"
+"""The name of the first stage."""
 MAX_STEPPED = 400
 """Nodes up to which every rule that fired is a step of its own, not only every pass."""
 MAX_STEPS = 60
@@ -36,7 +38,7 @@ MAX_REWRITTEN = 6000
 """Nodes above which the passes and kernels are left out."""
 MAX_PLACED = 300
 """Boxes up to which positions are computed here; else the page lays groups out."""
-MAX_PLACED_ALL = 1500
+MAX_PLACED_ALL = 800
 """Boxes of all stages above which only the first one's positions are computed here."""
 MAX_LISTING = 20_000
 """Characters of a kernel's source that are shown."""
@@ -71,7 +73,7 @@ def content(
     Where there are values, the steps of a call are timed with them.
     """
     table = _Table({**(flow.sizes if flow else {}), **size_values})
-    stages = [_stage("as written", first, table, flow)]
+    stages = [_stage(WRITTEN, first, table, flow)]
     kernels: list[dict[str, Any]] = []
     steps: list[float] = []
     note = ""
@@ -219,21 +221,53 @@ def _stage(
                 edges.append([edge.source, edge.target, position, round(edge.port, 3)])
     out = {"name": name, "boxes": boxes, "edges": edges}
     if placed and len(boxes) <= MAX_PLACED:
-        place = layered(
-            [b["w"] for b in boxes],
-            [b["h"] for b in boxes],
-            shown.edges,
-            scene.MARK_ROOM if flow is not None else (0.0, 0.0),
-        )
-        out["centers"] = [[round(x, 1), round(y, 1)] for x, y in place.centers]
-        out["routes"] = [
-            [[round(x, 1), round(y, 1)] for x, y in route] for route in place.routes
-        ]
+        room = scene.MARK_ROOM if flow is not None else (0.0, 0.0)
+        out.update(_places(boxes, shown.edges, room))
+        kinds = [b["kind"] == "backward" for b in boxes]
+        if name == WRITTEN and any(kinds) and not all(kinds):
+            out["sides"] = _sides(boxes, shown.edges, kinds)
     if fired:
         out["fired"] = [
             {"rule": r.name, "law": printable(r.law), "n": table.known(n)}
             for r, n in fired[:1000]
         ]
+    return out
+
+
+def _places(
+    boxes: Sequence[Mapping[str, Any]],
+    edges: Sequence[Edge],
+    room: tuple[float, float] = (0.0, 0.0),
+) -> dict[str, Any]:
+    """Return where boxes and edges lie, rounded."""
+    place = layered([b["w"] for b in boxes], [b["h"] for b in boxes], edges, room)
+    return {
+        "centers": [[round(x, 1), round(y, 1)] for x, y in place.centers],
+        "routes": [
+            [[round(x, 1), round(y, 1)] for x, y in route] for route in place.routes
+        ],
+    }
+
+
+def _sides(
+    boxes: Sequence[Mapping[str, Any]], edges: Sequence[Edge], backward: Sequence[bool]
+) -> list[dict[str, Any]]:
+    """Return where the forward and the backward part lie, each for itself."""
+    out = []
+    for side in (False, True):
+        members = [n for n, b in enumerate(backward) if b == side]
+        index = {n: i for i, n in enumerate(members)}
+        own = [
+            k
+            for k, e in enumerate(edges)
+            if backward[e.source] == backward[e.target] == side
+        ]
+        inner = [
+            Edge(index[edges[k].source], index[edges[k].target], edges[k].port)
+            for k in own
+        ]
+        place = _places([boxes[n] for n in members], inner)
+        out.append({"boxes": members, "edges": own, **place})
     return out
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
+from graphc.graph.origin import passage_of, scope_text
 from graphc.graph.text import printable
 from graphc.ops.leaf import input_, size_value_, uniform_value
 from graphc.surfaces.draw.layout import Edge
@@ -40,7 +41,7 @@ class Box:
         Further lines: the type, and which output it is.
     is_output : bool
     hint : str
-        Where it was made; shown when pointed at.
+        Where it was made and what was written there; shown when pointed at.
     """
 
     kind: str
@@ -192,8 +193,17 @@ def _box(
         shorten(printable(_title(node, folded))),
         tuple(shorten(printable(d)) for d in details),
         outputs is not None,
-        printable(f"{node.label()}{made_at(node.origin)}"),
+        _hint(node),
     )
+
+
+def _hint(node: Node) -> str:
+    text = f"{node.label()}{made_at(node.origin)}"
+    if node.site is not None and (written := passage_of(node.site).text):
+        text += f": {written[:200]}"
+    if scope := scope_text(node):
+        text += f" in {scope}"
+    return printable(text)
 
 
 def _title(node: Node, folded: dict[Node, str]) -> str:

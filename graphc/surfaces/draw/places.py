@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from graphc.graph.node import Node
-from graphc.graph.origin import Origin, Scope, function_of, passage_of
+from graphc.graph.origin import Origin, Scope, function_of, passage_of, scopes_of
 from graphc.graph.text import printable
 from graphc.surfaces.draw.diagram import shorten
 
@@ -70,13 +70,8 @@ class Places:
         if site.scope is None:
             name = function_of(site) if functions and node.args else ""
             return self._number(name, name + "()", None) if name else None
-        chain = []
-        scope: Scope | None = site.scope
-        while scope is not None:
-            chain.append(scope)
-            scope = scope.parent
         number = None
-        for part in reversed(chain):
+        for part in scopes_of(site):
             number = self._number(part, part.name, number)
         return number
 

@@ -4,10 +4,11 @@
 graphc.DAGRE_MOST = 1000; // items, and layers that edges pass: what its time goes with
 
 graphc.place = function (stage, shown, side) {
-  if (side) return graphc.placeSides(shown);
+  if (side) return graphc.placeSides(stage, shown);
   const all = shown.items.map((_, i) => i);
-  const around = shown.items.some((t) => t.around.length) && graphc.workOf(shown.edges, graphc.layersOf(shown.edges, all), all) <= graphc.DAGRE_MOST;
-  if (shown.whole && stage.centers && !around) {
+  const ready = shown.whole && stage.centers;
+  if (ready && graphc.placeAround(shown, [all])) return shown;
+  if (ready) {
     shown.items.forEach((item, i) => ([item.x, item.y] = stage.centers[i]));
     shown.edges.forEach((edge) => {
       const route = stage.routes[edge.number];
@@ -18,6 +19,20 @@ graphc.place = function (stage, shown, side) {
   }
   graphc.placeSome(shown, all);
   return shown;
+};
+
+/** Lay some sets of items out with borders around unfolded groups; tell whether it was
+    possible, and there are any. */
+graphc.placeAround = function (shown, sets) {
+  if (!shown.items.some((t) => t.around.length)) return false;
+  for (const members of sets) {
+    const inside = new Set(members), own = shown.edges.filter((e) => inside.has(e.s) && inside.has(e.t));
+    try {
+      if (graphc.workOf(own, graphc.layersOf(own, members), members) > graphc.DAGRE_MOST) throw new Error("too many");
+      graphc.placeByDagre(shown, own, members, true);
+    } catch (error) { shown.clusters = []; return false; }
+  }
+  return true;
 };
 
 /** What dagre's time goes with: items, and layers that edges pass. */
@@ -56,9 +71,9 @@ graphc.placeSome = function (shown, members) {
   graphc.placeByLayers(items, own, members, layer);
 };
 
-graphc.placeByDagre = function (shown, edges, members) {
+graphc.placeByDagre = function (shown, edges, members, strict) {
   const { items } = shown, clusters = graphc.clustersOf(shown, members);
-  const g = graphc.runDagre(items, edges, members, clusters);
+  const g = graphc.runDagre(items, edges, members, clusters, strict);
   if (g.isCompound()) shown.clusters.push(...clusters);
   members.forEach((i) => { const n = g.node(String(i)); items[i].x = n.x; items[i].y = n.y; });
   const moved = graphc.sortLeaves(items, edges, members);
@@ -112,9 +127,9 @@ graphc.sortLeaves = function (items, edges, members) {
 
 /** A graph that dagre has laid out, with clusters if it can. Folding may make cycles, so
     edges that go back are turned: with cycles left to it, dagre makes edges of great length. */
-graphc.runDagre = function (items, edges, members, clusters) {
+graphc.runDagre = function (items, edges, members, clusters, strict) {
   const g = new dagre.graphlib.Graph({ multigraph: true, compound: clusters.length > 0 });
-  g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree", align: members.length > 60 ? "UL" : undefined });
+  g.setGraph({ ranksep: 38, nodesep: 24, edgesep: 12, ranker: "tight-tree", align: members.length > 400 ? "UL" : undefined });
   members.forEach((i) => g.setNode(String(i), { width: items[i].w, height: items[i].h }));
   clusters.forEach((c) => g.setNode(c.id, {}));
   clusters.forEach((c) => c.outer && g.setParent(c.id, c.outer));
@@ -123,7 +138,7 @@ graphc.runDagre = function (items, edges, members, clusters) {
   try {
     dagre.layout(g);
   } catch (error) { // it fails on some graphs with clusters
-    if (!clusters.length) throw error;
+    if (strict || !clusters.length) throw error;
     return graphc.runDagre(items, edges, members, []);
   }
   return g;
@@ -215,11 +230,21 @@ graphc.direct = function (items, e) {
 };
 
 /** The forward part on the left going down, the backward part on the right going up. */
-graphc.placeSides = function (shown) {
+graphc.placeSides = function (stage, shown) {
   const { items, edges } = shown;
   const left = [], right = [];
   items.forEach((item, i) => (item.kind === "backward" ? right : left).push(i));
-  for (const members of [left, right]) graphc.placeSome(shown, members);
+  if (shown.whole && stage.sides && !graphc.placeAround(shown, [left, right])) {
+    const edgeOf = new Map(edges.map((e) => [e.number, e]));
+    for (const part of stage.sides) {
+      part.boxes.forEach((box, k) => ([items[box].x, items[box].y] = part.centers[k]));
+      part.edges.forEach((number, k) => {
+        const e = edgeOf.get(number);
+        e.d = graphc.routePath(part.routes[k]);
+        graphc.bounds(e, part.routes[k]);
+      });
+    }
+  } else if (!shown.whole || !stage.sides) for (const members of [left, right]) graphc.placeSome(shown, members);
   const extent = (members) => members.reduce(([x0, x1, y0, y1], i) => {
     const t = items[i];
     return [Math.min(x0, t.x - t.w / 2), Math.max(x1, t.x + t.w / 2), Math.min(y0, t.y - t.h / 2), Math.max(y1, t.y + t.h / 2)];

@@ -115,6 +115,7 @@ graphc.View = class {
   draw() {
     const { items, edges } = this.shown;
     this.world.setAttribute("transform", `translate(${this.x},${this.y}) scale(${this.scale})`);
+    this.clusterLayer.style.fontSize = `${Math.min(24, Math.max(12, 9 / this.scale))}px`;
     const m = 60 / this.scale;
     const x0 = -this.x / this.scale - m, y0 = -this.y / this.scale - m;
     const x1 = x0 + this.canvas.clientWidth / this.scale + 2 * m, y1 = y0 + this.canvas.clientHeight / this.scale + 2 * m;
