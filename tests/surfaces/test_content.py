@@ -265,3 +265,21 @@ def test_many_stages_are_laid_out_in_the_browser(monkeypatch):
     stages = cg.draw([loss, cg.grad(loss, w)]).content["stages"]
     assert "centers" in stages[0]
     assert len(stages) > 2 and not any("centers" in s for s in stages[1:])
+
+
+def test_small_graphs_are_placed_side_by_side_too():
+    loss, _, w = model()
+    first, *others = cg.draw([loss, cg.grad(loss, w)]).content["stages"]
+    assert not any("sides" in s for s in others)
+    kinds = [b["kind"] == "backward" for b in first["boxes"]]
+    seen, crossing = [], 0
+    for part, side in zip(first["sides"], (False, True)):
+        assert all(kinds[n] == side for n in part["boxes"])
+        assert len(part["centers"]) == len(part["boxes"])
+        assert len(part["routes"]) == len(part["edges"])
+        seen += part["boxes"]
+        crossing += len(part["edges"])
+    assert sorted(seen) == list(range(len(kinds)))
+    across = [1 for s, t, *_ in first["edges"] if kinds[s] != kinds[t]]
+    assert crossing + len(across) == len(first["edges"])
+    assert "sides" not in cg.draw(loss).content["stages"][0]

@@ -274,6 +274,18 @@ def test_numbers_stand_at_the_ends_of_edges():
         assert not inside  # above the boxes, not over them
 
 
+def test_a_box_says_what_was_written_where():
+    x = cg.vector("x", 3)
+    with cg.scope("outer"), cg.scope("inner"):
+        y = cg.exp(x * 2.5)
+    hints = [box.hint for box in draw(y).diagram.boxes]
+    assert re.fullmatch(
+        r"multiply: float64\(3,\) made at test_draw.py:\d+: x \* 2.5 in outer/inner",
+        hints[1],
+    )
+    assert hints[2].endswith(": cg.exp(x * 2.5) in outer/inner")
+
+
 def test_long_values_stay_in_boxes():
     x, w = cg.matrix("x", ("n", 2)), cg.matrix("w", (2, 2))
     at = {x: [[1.25, 2.5], [0.125, 3]], w: [[1, 2], [3, 4.5]]}

@@ -484,9 +484,15 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(name, open_page):
     x = cg.vector("x", 3)
-    y = cg.exp(x * 7.5)
+    with cg.scope(name):
+        y = cg.exp(x * 7.5)
     y.name = name
     page = open_page({name: y, "z": cg.sum(y)}, at={x: np.ones(3)})
+    page.select_option("#group", "scope")
+    assert page.locator("g.item.group").count() == 1
+    page.click("#open-all")
+    assert page.locator("g.cluster").count() == 1
+    page.select_option("#group", "")
     assert page.locator("img").count() == 0
     page.fill("#search", "exp")
     page.press("#search", "Enter")

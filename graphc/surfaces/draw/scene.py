@@ -25,9 +25,9 @@ MARK_SIZE = 10.0
 MARK_ROOM = (14.0, 24.0)
 """Beside and above boxes, where numbers stand at the ends of edges."""
 TEXT = "#1a1a1a"
-"""Of numbers, which lie on the paper: readable on light and on dark."""
 VALUE = "#2878b5"
 GRADIENT = "#c05a10"
+"""Of numbers, which lie on the paper: readable on light and on dark."""
 LINE = "#767676"
 CUT = 9.0
 
