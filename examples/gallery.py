@@ -96,13 +96,13 @@ def lstm(x, h, c, W, U, b):
 
 h, c = cg.matrix("h", ("n", 16)), cg.matrix("c", ("n", 16))
 W, U, b = cg.matrix("W", (8, 64)), cg.matrix("U", (16, 64)), cg.vector("b", 64)
-h1, c1 = lstm(cg.matrix("x", ("n", 8)), h, c, W, U, b)
-show("lstm_step", {"h": h1, "c": c1})
-
+state, cell = h, c
 for t in range(4):
     with cg.scope(f"step {t}"):
-        h, c = lstm(cg.matrix(f"x{t}", ("n", 8)), h, c, W, U, b)
-total = cg.sum(h * h)
+        state, cell = lstm(cg.matrix(f"x{t}", ("n", 8)), state, cell, W, U, b)
+total = cg.sum(state * state)
 sequence = {"loss": total, "gradients": cg.grad(total, [W, U, b])}
 cg.draw(sequence, folder / "lstm_sequence.html")
+h1, c1 = lstm(cg.matrix("x", ("n", 8)), h, c, W, U, b)
+show("lstm_step", {"h": h1, "c": c1})
 print(f"pictures: {folder}")

@@ -166,7 +166,8 @@ class Op:
 
         A word is a name or a short value; None for an argument that has neither.
         """
-        return call_text(self.name, words, self.param_texts(node.params))
+        said = [t for t in self.param_texts(node.params) if not t.endswith("=False")]
+        return call_text(self.name, words, said)
 
 
 def weakest(signs: Sequence[str]) -> str:

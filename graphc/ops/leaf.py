@@ -124,6 +124,9 @@ class Iota(Leaf):
 
     param_names = ("size", "dtype")
 
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        return f"{self.name}({node.params[0]})"
+
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         return TensorType((params[0],), params[1])
 

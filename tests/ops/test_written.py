@@ -42,6 +42,8 @@ def test_calls():
     assert shown(X * X, None, "2*n + 1") == "\N{MIDDLE DOT} * (2*n + 1)"
     assert shown(cg.constant([0, 2])) == "[0, 2]"
     assert shown(cg.constant(np.zeros(100))) == "constant"
+    assert shown(cg.cumsum(V)) == "cumsum(v, axis=0)"
+    assert shown(cg.arange(V.shape[0])) == "arange(n)"
     back = cg.grad(X[1:, :3].sum(), X)
     assert shown(back) == "zeros.at[1:, :3].set(\N{MIDDLE DOT})"
 
