@@ -259,6 +259,14 @@ def test_what_is_not_timed_says_why():
     assert content["kernels"] and "reference backend" in content["note"]
 
 
+def test_many_steps_are_not_timed(monkeypatch):
+    loss, x, w = model()
+    monkeypatch.setattr("graphc.surfaces.draw.content.MAX_TIMED", 0)
+    content = cg.draw(loss, at={x: np.ones((5, 4)), w: np.ones((4, 3))}).content
+    assert content["steps"] == [] and "more than 0. f.profile" in content["note"]
+    assert content["kernels"] and content["flow"]["values"]
+
+
 def test_many_stages_are_laid_out_in_the_browser(monkeypatch):
     loss, _, w = model()
     monkeypatch.setattr("graphc.surfaces.draw.content.MAX_PLACED_ALL", 20)

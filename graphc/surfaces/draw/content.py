@@ -36,6 +36,8 @@ MAX_STEPPED = 400
 MAX_STEPS = 60
 MAX_REWRITTEN = 6000
 """Nodes above which the passes and kernels are left out."""
+MAX_TIMED = 64
+"""Steps of a call that are timed: each needs a driver of its own, which takes time."""
 MAX_PLACED = 300
 """Boxes up to which positions are computed here; else the page lays groups out."""
 MAX_PLACED_ALL = 800
@@ -310,6 +312,12 @@ def _program(final: Graph, function: Function | None) -> Program:
 
 def _times(function: Function, flow: Propagation) -> tuple[list[float], str]:
     """Return the seconds of each step of a call, or why there are none."""
+    program = function.program
+    if program is not None and len(program.steps) > MAX_TIMED:
+        return [], (
+            f"No time is measured: {len(program.steps)} steps are more than "
+            f"{MAX_TIMED}. f.profile(...) of the compiled function measures them."
+        )
     signature = function._signature
     missing = [n.label() for n in signature.nodes if n not in flow.values]
     if missing:
