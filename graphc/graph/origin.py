@@ -60,21 +60,10 @@ class Scope:
         self.parent = parent
 
 
-class Site(NamedTuple):
-    """Where a node was made.
-
-    Attributes
-    ----------
-    place : code object or Passage
-        A function of the user's, or what stands for its text.
-    instruction : int
-        The offset of the running instruction in it.
-    scope : Scope or None
-    """
-
-    place: CodeType | Passage
-    instruction: int
-    scope: Scope | None
+Site = tuple[CodeType | Passage, int, Scope | None]
+"""Where a node was made: a function of the user's, or what stands for its text; the
+offset of the running instruction in it; the scope. A plain tuple, for there is one for
+each node, and Python's cycle collector stops looking at plain tuples of such things."""
 
 
 class _Here(threading.local):
@@ -92,7 +81,6 @@ class _Here(threading.local):
 
 
 _here = _Here()
-_make = tuple.__new__
 
 
 def current_site() -> Site | None:
@@ -103,7 +91,7 @@ def current_site() -> Site | None:
     while frame is not None:
         code = frame.f_code
         if not code.co_filename.startswith(_PACKAGE):
-            return _make(Site, (code, frame.f_lasti, _here.scope))
+            return (code, frame.f_lasti, _here.scope)
         frame = frame.f_back  # type: ignore[assignment]
     return None
 
@@ -121,16 +109,17 @@ def set_inherited(site: Site | None) -> Site | None:
 
 def written(passage: Passage) -> Site:
     """Return the site of an expression that was given as text."""
-    return Site(passage, 0, _here.scope)
+    return (passage, 0, _here.scope)
 
 
 def origin_of(site: Site | None) -> Origin | None:
     """Return the file and line of a site."""
     if site is None:
         return None
-    if isinstance(site.place, Passage):
-        return site.place[:2]
-    return site.place.co_filename, _span(site.place, site.instruction)[0]
+    place, instruction, _ = site
+    if isinstance(place, Passage):
+        return place[:2]
+    return place.co_filename, _span(place, instruction)[0]
 
 
 _KEPT = 64
@@ -165,10 +154,10 @@ def _span(code: CodeType, instruction: int) -> tuple[int, int, int, int]:
 
 def passage_of(site: Site) -> Passage:
     """Return what the user wrote at a site: the expression that was being computed."""
-    place = site.place
+    place, instruction, _ = site
     if isinstance(place, Passage):
         return place
-    first, last, column, end = _span(place, site.instruction)
+    first, last, column, end = _span(place, instruction)
     lines = [linecache.getline(place.co_filename, k) for k in range(first, last + 1)]
     if not end or not all(lines):
         text = lines[0]
@@ -183,7 +172,7 @@ def passage_of(site: Site) -> Passage:
 def scopes_of(site: Site | None) -> list[Scope]:
     """Return the scopes around a site, outer ones first."""
     out: list[Scope] = []
-    scope = None if site is None else site.scope
+    scope = None if site is None else site[2]
     while scope is not None:
         out.append(scope)
         scope = scope.parent
@@ -197,9 +186,10 @@ def scope_text(node: Any) -> str:
 
 def function_of(site: Site) -> str:
     """Return the name of the user's function at a site, empty for a module's code."""
-    if isinstance(site.place, Passage):
+    place = site[0]
+    if isinstance(place, Passage):
         return ""
-    parts = site.place.co_qualname.split(".")
+    parts = place.co_qualname.split(".")
     while parts and parts[-1].startswith("<") and parts[-1] != "<lambda>":
         parts.pop()  # <module>, <listcomp>, <locals>
     if parts and parts[-1] == "<lambda>":

@@ -8,16 +8,12 @@ import pytest
 
 import graphc as cg
 from graphc.graph.graph import topological_order
-from graphc.graph.origin import function_of, passage_of
+from graphc.graph.origin import function_of, passage_of, scope_text
 from graphc.passes.pipeline import run_passes
 
 
 def path(node):
-    out, scope = [], node.site.scope
-    while scope is not None:
-        out.append(scope.name)
-        scope = scope.parent
-    return "/".join(reversed(out))
+    return scope_text(node)
 
 
 def test_scopes_nest_and_end():
@@ -42,13 +38,13 @@ def test_equal_names_are_two_scopes_and_one_object_is_one():
     for k in range(2):
         with cg.scope("layer"):
             made.append(cg.sin(x * (k + 2.0)))
-    assert made[0].site.scope is not made[1].site.scope
+    assert made[0].site[2] is not made[1].site[2]
     again = cg.scope("layer")
     with again:
         first = cg.cos(x)
     with again:
         second = cg.tan(x)
-    assert first.site.scope is second.site.scope
+    assert first.site[2] is second.site[2]
     with again, again:  # within itself it is another
         third = cg.exp(x)
     assert path(third) == "layer/layer"
@@ -62,7 +58,7 @@ def test_a_decorated_function_has_a_scope_for_each_call():
 
     x = cg.vector("x", 3)
     a, b = dense(x, 2.5), dense(x, k=3.5)
-    assert path(a) == path(b) == "dense" and a.site.scope is not b.site.scope
+    assert path(a) == path(b) == "dense" and a.site[2] is not b.site[2]
     assert dense.__name__ == "dense" and dense.__doc__ == "Multiply."
 
 

@@ -67,7 +67,7 @@ class Places:
         site = node.site
         if site is None:
             return None
-        if site.scope is None:
+        if site[2] is None:
             name = function_of(site) if functions and node.args else ""
             return self._number(name, name + "()", None) if name else None
         number = None
