@@ -89,7 +89,7 @@ def test_scopes_are_no_part_of_the_key():
 
 
 def test_derivatives_and_rewriting_stay_in_the_scope():
-    x = cg.vector("x", 3)
+    x = cg.vector("x", 1723)  # constants of other sizes may be somebody else's nodes
     with cg.scope("encoder"):
         h = cg.tanh(x * 1.0)
     with cg.scope("loss"):
@@ -99,7 +99,7 @@ def test_derivatives_and_rewriting_stay_in_the_scope():
     assert {path(n) for n in backward if n.args} == {"encoder", "loss"}
     graph = run_passes(cg.Graph([x], [loss, gradient]))
     assert {path(n) for n in graph.nodes if n.args} == {"encoder", "loss"}
-    tangent = cg.jvp(loss, x, cg.vector("v", 3))
+    tangent = cg.jvp(loss, x, cg.vector("v", 1723))
     assert "encoder" in {path(n) for n in topological_order([tangent])}
 
 
@@ -118,7 +118,7 @@ def test_a_scope_needs_a_name(name):
 
 
 def test_what_was_written():
-    x, w = cg.vector("x", 3), cg.vector("w", 3)
+    x, w = cg.vector("x", 1733), cg.vector("w", 1733)
     y = cg.tanh(
         x * w  # a comment stays out of the passage of x * w
     ) + cg.sum(x)
