@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o",
         "--out",
         metavar="FILE",
-        help="where to; the suffix chooses the format. Without it, text is printed",
+        help="where to; the suffix chooses the format. Without it, a tree is printed",
     )
     draw.add_argument(
         "--shape",
