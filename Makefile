@@ -1,5 +1,6 @@
 # make demo    trains a network on scikit-learn's digits
 # make test    runs the tests
+# make browser installs what the tests of the HTML viewer need, where that can be done
 # make lint    runs ruff and mypy
 # make clean   removes the virtual environment and what the tools left
 #
@@ -11,13 +12,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test lint clean venv
+.PHONY: browser demo test lint clean venv
 
 demo: $(STAMP)
 	$(BIN)/graphc demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+browser: $(STAMP)
+	@.ci/browser $(BIN)/python
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

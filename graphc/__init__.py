@@ -40,6 +40,7 @@ _HOMES = {
     "graphc.derivatives.linearize": ("linearize",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
+    "graphc.graph.origin": ("scope",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
     "graphc.runtime.function": ("Function",),
     "graphc.surfaces.cost.compare": ("ModeReport", "compare_modes"),
@@ -154,6 +155,7 @@ if TYPE_CHECKING:
     from graphc.graph.graph import Graph
     from graphc.graph.node import Node
     from graphc.graph.node import Node as Expression
+    from graphc.graph.origin import scope
     from graphc.runtime.compile import compile, evaluate, jit
     from graphc.runtime.function import Function
     from graphc.surfaces.cost.compare import ModeReport, compare_modes
