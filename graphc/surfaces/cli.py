@@ -245,9 +245,9 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 def _doctor(parsed: argparse.Namespace) -> None:
     if parsed.calibrate:
-        from graphc.surfaces.cost import machine
+        from graphc.surfaces.cost import calibrate, machine
 
-        model = machine.calibrate()
+        model = calibrate.calibrate()
         path = machine.save(model)
         print(model)
         print(f"kept in {path}" if path else "not kept: the option cache_dir is off")

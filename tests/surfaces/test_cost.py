@@ -12,7 +12,8 @@ import pytest
 import graphc as cg
 from graphc.backends.reference import bind_sizes, interpret
 from graphc.graph.graph import Graph
-from graphc.kernels.cost import Sum, evaluated, kernel_cost
+from graphc.kernels.cost import kernel_cost
+from graphc.kernels.sums import Sum, evaluated
 from graphc.passes.pipeline import run_passes
 from graphc.schedule.cost import _calls, program_costs
 from graphc.schedule.evaluate import KernelCall

@@ -14,13 +14,14 @@ from graphc.derivatives.arguments import read_result, read_wrt
 from graphc.derivatives.choice import NOMINAL_SIZE, ModeChoice, explain
 from graphc.expressions.containers import flatten
 from graphc.graph.node import Node
-from graphc.kernels.cost import evaluated
+from graphc.kernels.sums import evaluated
 from graphc.ops.leaf import new_input
 from graphc.runtime.arguments import as_input
 from graphc.runtime.compile import compile
 from graphc.runtime.function import Function
+from graphc.surfaces.cost.calibrate import best
 from graphc.surfaces.cost.count import Cost, given_sizes
-from graphc.surfaces.cost.machine import Machine, best, load
+from graphc.surfaces.cost.machine import Machine, load
 from graphc.surfaces.cost.modes import (
     MODES,
     Problem,

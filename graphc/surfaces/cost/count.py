@@ -9,7 +9,7 @@ from graphc.expressions.containers import flatten_expressions
 from graphc.graph import operators
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.kernels.cost import Sum, evaluated
+from graphc.kernels.sums import Sum, evaluated
 from graphc.ops.arithmetic import as_node
 from graphc.ops.declare import Move
 from graphc.ops.leaf import input_, uniform_value

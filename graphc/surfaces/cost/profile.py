@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphc.graph import operators
-from graphc.kernels.cost import evaluated
+from graphc.kernels.sums import evaluated
 from graphc.runtime.function import Function
 from graphc.schedule.cost import program_costs
+from graphc.schedule.pipeline import PipelineCall
+from graphc.schedule.product import ProductCall
 from graphc.surfaces.cost.count import CostReport
-from graphc.surfaces.cost.machine import Machine, Work, load
+from graphc.surfaces.cost.machine import Call, Machine, Shape, Work, found
 from graphc.surfaces.cost.table import (
     html_table,
     markdown_table,
@@ -19,7 +21,7 @@ from graphc.surfaces.cost.table import (
     text_table,
 )
 from graphc.types.errors import InputError, MissingPackageError
-from graphc.types.sizes import Dim
+from graphc.types.sizes import Dim, product
 
 
 class StepTime(NamedTuple):
@@ -68,11 +70,16 @@ class Profile:
         The prediction for these.
     machine : Machine or None
         The model of the machine, if it was calibrated (``graphc doctor --calibrate``).
+    why : str
+        Why there is none, else "".
     """
 
-    def __init__(self, steps: list[StepTime], machine: Machine | None):
+    def __init__(
+        self, steps: list[StepTime], machine: Machine | None, why: str = ""
+    ) -> None:
         self.steps = steps
         self.machine = machine
+        self.why = why
         self.seconds = sum(s.seconds for s in steps)
         known = [s.predicted for s in steps if s.predicted is not None]
         self.predicted = sum(known) if machine is not None else None
@@ -105,7 +112,7 @@ class Profile:
     def __str__(self) -> str:
         table = text_table(HEAD, self._cells())
         if self.machine is None:
-            table += "\nno prediction: run graphc doctor --calibrate once"
+            table += f"\nno prediction: {self.why}"
         return table
 
     def __repr__(self) -> str:
@@ -153,10 +160,9 @@ class Profile:
             ax.scatter([x], [s.rate], s=20 + 300 * s.seconds / self.seconds, alpha=0.6)
             ax.annotate(str(number), (x, s.rate), fontsize=8)
         if self.machine is not None:
-            rates = self.machine.all
-            peak = max(rates.products.values())
-            for label, place in (("cache", 0), ("memory", -1)):
-                speed = rates.bandwidth[place][1]
+            peak = self.machine.flops
+            speeds = [speed for _, speed in self.machine.all]
+            for label, speed in (("cache", max(speeds)), ("memory", speeds[-1])):
                 edge = peak / speed
                 points = [2.0**-6, edge, max(2.0**8, 2 * edge)]
                 roof = [min(peak, speed * p) for p in points]
@@ -204,7 +210,7 @@ def profile(
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise InputError(f"profile: rounds={rounds!r} is no number of 1 or more.")
     values, times = function.time_steps(args, named, rounds)
-    model = load()
+    model, why = found()
     report = function.cost.at(values)
     work = step_work(function, report, values)
     labels = _labels(function, report)
@@ -213,7 +219,7 @@ def profile(
         predicted = None if model is None else sum(map(model.predict, parts))
         flops, calls, moved = (sum(getattr(w, k) for w in parts) for k in _COUNTS)
         steps.append(StepTime(label, taken, flops, calls, moved, predicted))
-    return Profile(steps, model)
+    return Profile(steps, model, why)
 
 
 _COUNTS = ("flops", "transcendentals", "bytes")
@@ -229,16 +235,45 @@ def step_work(
     footprint = evaluated(report.peak, values)
     footprint += sum(evaluated(size, values) for size in inputs)
     out: list[list[Work]] = [[] for _ in program.steps]
+    memo: dict[Any, int] = {}
     for c, cost in zip(program_costs(program), report.kernels):
-        sizes = (cost.flops, cost.transcendentals, cost.bytes)
-        flops, calls, moved = (evaluated(s, values) for s in sizes)
-        chunks = evaluated(c.chunks, values)
+        sizes = (cost.flops, cost.transcendentals, cost.bytes, c.chunks)
+        flops, calls, moved, chunks = (evaluated(s, values, memo) for s in sizes)
         kind = getattr(c.call, "kind", "kernel")
-        if kind != "kernel":
+        alone = not isinstance(program.steps[c.step], PipelineCall)
+        if kind != "kernel" and alone:
             chunks = max(1, flops // SHARED)
-        work = Work(kind, _dtype(c.nodes), flops, calls, moved, footprint, chunks)
-        out[c.step].append(work)
+        items = {i: evaluated(n, values, memo) for i, n in c.items.items()}
+        shape = None
+        if isinstance(c.call, ProductCall):
+            count = evaluated(product([axis[0] for axis in c.call.axes]), values)
+            sides = (c.call.m, c.call.n, c.call.k)
+            shape = Shape(count, *(evaluated(n, values) for n in sides))
+        dtype = _dtype(c.nodes)
+        out[c.step].append(
+            Work(
+                *(kind, dtype, flops, calls, moved, footprint, chunks),
+                *(items, c.chain, shape),
+            )
+        )
     return out
+
+
+def call_work(function: Function, values: Mapping[Dim, int], kept: int) -> Call:
+    """Return what a call does besides its steps.
+
+    Parameters
+    ----------
+    function : Function
+    values : dict of Dim to int
+    kept : int
+        Bytes of a result up to which its memory is at hand.
+    """
+    inputs, outputs = function.original.inputs, function.original.outputs
+    sizes = [evaluated(n.size * n.dtype.itemsize, values) for n in outputs]
+    reused = function.program.memory.reused if function.program is not None else {}
+    fresh = [s for i, s in enumerate(sizes) if s > kept and i not in reused]
+    return Call(len(inputs), len(outputs), function.containers, sum(fresh))
 
 
 SHARED = 1 << 19
@@ -268,7 +303,8 @@ def predicted_seconds(
     """Return the predicted seconds of a call."""
     report = function.cost.at(values)
     work = step_work(function, report, values)
-    return model.call + sum(model.predict(w) for parts in work for w in parts)
+    call = model.of_call(call_work(function, values, model.kept))
+    return call + sum(model.predict(w) for parts in work for w in parts)
 
 
 operators.provide(profile=profile)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from graphc.derivatives.api import grad, jvp
 from graphc.expressions.creation import ones_like
 from graphc.graph.node import Node
-from graphc.kernels.cost import evaluated
+from graphc.kernels.sums import evaluated
 from graphc.runtime.compile import compile
 from graphc.surfaces.cost.count import dims_in
 from graphc.surfaces.cost.modes import inputs_of
