@@ -113,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run each way too, on random normal numbers",
     )
+    compare.add_argument(
+        "--dense",
+        action="store_true",
+        help="sweeps start from any matrices, not from identities whose zeros are "
+        "skipped",
+    )
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.add_argument("--plot", metavar="FILE", help="a picture: .png, .svg, .pdf")
     compare.set_defaults(run=_compare)
@@ -238,6 +244,7 @@ def _compare(parsed: argparse.Namespace) -> None:
         parsed.wrt,
         parsed.size,
         measure=parsed.measure,
+        dense=parsed.dense,
         as_json=parsed.json,
         picture=parsed.plot,
     )

@@ -157,6 +157,28 @@ def test_sizes_and_their_sweep():
         report.sweep(n=[-1], m=[1])
 
 
+def test_dense_seeds_cost_what_matrices_cost():
+    """sum(W exp x): forward carries an (n, n) matrix, backward vectors."""
+    x, w = cg.vector("x", "n"), cg.matrix("w", ("d", "n"))
+    y = (w @ cg.exp(x)).sum()
+    sizes = {"n": 30, "d": 20}
+    skipping = cg.compare_modes(y, x, sizes=sizes)
+    report = cg.compare_modes(y, x, sizes=sizes, seeds="dense")
+    assert report.seeds == "dense" and skipping.seeds == "identity"
+    # exp's factors on the matrix, the product, and the sum over d
+    assert report.row("forward").flops == 30 * 30 + 2 * 20 * 30 * 30 + 20 * 30
+    assert skipping.row("forward").flops < report.row("forward").flops / 10
+    assert report.row("reverse").flops == skipping.row("reverse").flops
+    at = {x: RNG.normal(size=4), w: RNG.normal(size=(3, 4))}
+    z = [cg.tanh(w @ x), (w * x).sum()]
+    report = cg.compare_modes(z, [x, w], at=at, seeds="dense")
+    assert all(report.row(m).error < 1e-14 for m in ("forward", "reverse"))
+    assert "multiply by dense matrices" in str(report)
+    assert report.to_dict()["seeds"] == "dense"
+    with pytest.raises(cg.InputError, match=r"seeds is 'full'; use \"identity\" or"):
+        cg.compare_modes(y, x, seeds="full")
+
+
 def test_memory_of_reverse_mode_grows_with_depth():
     def build(depth):
         x = cg.vector("x", 1000)
@@ -257,6 +279,8 @@ def test_graphc_compare(subject, capsys, tmp_path):
     assert main(["compare", subject, "x", "--size", "n=3", "--size", "m=2"]) == 0
     assert "counted for m = 2, n = 3" in capsys.readouterr().out
     sizes_given = ["--size", "n=3", "--size", "m=2"]
+    assert main(["compare", subject, "x", *sizes_given, "--dense"]) == 0
+    assert "multiply by dense matrices" in capsys.readouterr().out
     assert main(["compare", subject, "x", *sizes_given, "--measure", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert all(r["seconds"] > 0 for r in found["rows"])

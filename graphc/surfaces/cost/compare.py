@@ -29,6 +29,7 @@ from graphc.surfaces.cost.modes import (
     build,
     dense,
     differences,
+    identity,
     inputs_of,
     shared,
     written_out,
@@ -46,6 +47,7 @@ from graphc.types import sizes as size_arithmetic
 from graphc.types.errors import InputError, made_at
 from graphc.types.sizes import Dim, SizeLike
 
+SEEDS = ("identity", "dense")
 BOUND = 5
 """Operations of a gradient over those of its function, at the most (Griewank & Walther
 2008, "Evaluating Derivatives", 2nd ed., section 4.4: between 3 and 4 or 5, by what a
@@ -114,6 +116,8 @@ class ModeReport:
         The sizes that counts are for.
     function, gradient : Cost
         Of the function alone, and of one vector-Jacobian product with the value.
+    seeds : str
+        What forward and reverse mode multiply by: "identity" or "dense" matrices.
     ratio : float
         Operations of the latter over those of the former; for a scalar result this is
         the gradient over its function, and at most `BOUND` by theory.
@@ -128,6 +132,7 @@ class ModeReport:
         function: Cost,
         gradient: Cost,
         formulas: Mapping[str, SizeLike],
+        seeds: str = "identity",
     ):
         self.rows = sorted(rows, key=lambda r: r.flops + r.transcendentals)
         self.reasons = reasons
@@ -137,6 +142,7 @@ class ModeReport:
         self.function, self.gradient = function, gradient
         once = _operations(function)
         self.ratio = _operations(gradient) / once if once else math.nan
+        self.seeds = seeds
         self._formulas = formulas
 
     def row(self, mode: str) -> ModeRow:
@@ -172,6 +178,8 @@ class ModeReport:
         if self.sizes:
             at = ", ".join(f"{k} = {v}" for k, v in self.sizes.items())
             notes.insert(0, f"counted for {at}")
+        if self.seeds == "dense":
+            notes.append("forward and reverse mode multiply by dense matrices")
         notes.append(
             f"value and one vector-Jacobian product over the value: {self.ratio:.2f} "
             f"times the operations (theory: at most {BOUND})"
@@ -180,7 +188,13 @@ class ModeReport:
 
     def __str__(self) -> str:
         table = text_table(HEAD, self._cells())
-        return "\n".join([table, *self._notes(), str(self.choice)])
+        notes = self._notes()
+        if self.sizes:
+            notes.append(
+                "auto decides without sizes: it takes each symbolic one for "
+                f"{NOMINAL_SIZE}"
+            )
+        return "\n".join([table, *notes, str(self.choice)])
 
     def __repr__(self) -> str:
         return str(self)
@@ -191,6 +205,7 @@ class ModeReport:
             "rows": [r._asdict() for r in self.rows],
             "reasons": dict(self.reasons),
             "auto": self.auto,
+            "seeds": self.seeds,
             "why": str(self.choice),
             "sizes": dict(self.sizes),
             "function": self.function.to_dict(),
@@ -270,6 +285,7 @@ def compare_modes(
     x: Any,
     at: Mapping[Node, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
+    seeds: str = "identity",
 ) -> ModeReport:
     """Compare the ways to the Jacobian of `y` by `x`.
 
@@ -282,6 +298,11 @@ def compare_modes(
     sizes : dict of str to int, optional
         The symbolic sizes that counts are for, if `at` does not tell; by default what
         the automatic choice takes, 64.
+    seeds : {"identity", "dense"}
+        What forward and reverse mode multiply by. They start from identity matrices,
+        whose zeros graphc skips. With "dense" the matrices may hold anything, as those
+        of other implementations: forward mode then carries a matrix through the whole
+        function, one column for each input.
 
     Returns
     -------
@@ -291,7 +312,8 @@ def compare_modes(
     Raises
     ------
     InputError
-        If `at` lacks an input or names something else, or sizes are unusable.
+        If `at` lacks an input or names something else, or sizes are unusable, or
+        `seeds` is neither.
     DisconnectedInputError, NotDifferentiableError, DTypeError, ShapeError
         As `jacobian` raises them.
     """
@@ -300,7 +322,11 @@ def compare_modes(
     if not ys or not xs:
         raise InputError("compare_modes: there is nothing to differentiate.")
     inputs = inputs_of([*ys, *xs])
-    problem = Problem(ys, xs, inputs, y, x)
+    if seeds not in SEEDS:
+        raise InputError(
+            f'compare_modes: seeds is {seeds!r}; use "identity" or "dense".'
+        )
+    problem = Problem(ys, xs, inputs, y, x, seeds == "dense")
     taken = jacobian(y, x)  # auto; raises what is wrong with y and x
     choice = explain(taken)
     arrays = None if at is None else _arrays(inputs, at)
@@ -317,8 +343,9 @@ def compare_modes(
         formulas[mode] = total.flops + total.transcendentals
         rows.append(_row(problem, way, values, arrays, truth, model))
     function = compile(inputs, ys).cost.at(values).total
+    gradient = _gradient(problem, values)
     return ModeReport(
-        rows, reasons, choice, values, function, _gradient(problem, values), formulas
+        rows, reasons, choice, values, function, gradient, formulas, seeds
     )
 
 
@@ -350,7 +377,8 @@ def _row(
         predicted = None if predicted is None else predicted * times
     measured = error = None
     if arrays is not None and truth is not None:
-        measured, error = _measured(problem, way, arrays, truth)
+        given = [*arrays, *(identity(s, values) for s in way.seeds)]
+        measured, error = _measured(problem, way, given, truth)
     return ModeRow(
         way.mode,
         _sweeps(problem, way.mode, columns, results),

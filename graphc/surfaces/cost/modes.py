@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,13 @@ from graphc.derivatives.choice import choose, operations
 from graphc.derivatives.jacobians import blocks
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
-from graphc.ops.leaf import input_
+from graphc.kernels.sums import evaluated
+from graphc.ops.leaf import input_, new_input
 from graphc.runtime.compile import compile
 from graphc.runtime.function import Function
 from graphc.types.errors import GraphcError
+from graphc.types.sizes import Dim
+from graphc.types.tensor_type import TensorType
 
 MODES = ("differences", "symbolic", "forward", "reverse", "mixed", "sparse")
 
@@ -41,12 +44,15 @@ class Way(NamedTuple):
         To differentiate and to compile; little if machine code is cached.
     outputs : list of Node
         What the function computes, before any pass.
+    seeds : list of Node
+        Matrices that sweeps start from, the function's inputs after the problem's.
     """
 
     mode: str
     function: Function
     compile_seconds: float
     outputs: list[Node]
+    seeds: list[Node]
 
 
 class Problem(NamedTuple):
@@ -57,6 +63,8 @@ class Problem(NamedTuple):
     ys, xs, inputs : list of Node
     y, x : nested containers of Node
         As the user gave them.
+    dense : bool
+        Whether sweeps start from matrices that may hold anything.
     """
 
     ys: list[Node]
@@ -64,6 +72,7 @@ class Problem(NamedTuple):
     inputs: list[Node]
     y: Any
     x: Any
+    dense: bool = False
 
 
 def inputs_of(nodes: Sequence[Node]) -> list[Node]:
@@ -75,14 +84,35 @@ def build(problem: Problem, mode: str) -> Way | str:
     """Return a way compiled, or why there is none."""
     start = time.perf_counter()
     try:
-        made = _expressions(problem, mode)
+        seeds: list[Node] = []
+        if problem.dense and mode in ("forward", "reverse"):
+            made = _from_matrices(problem, mode, seeds)
+        else:
+            made = _expressions(problem, mode)
         if isinstance(made, str):
             return made
-        function = compile(problem.inputs, made)
+        function = compile([*problem.inputs, *seeds], made)
     except (GraphcError, NotImplementedError) as error:
         return _first_sentence(error)
     outputs = list(function.original.outputs)
-    return Way(mode, function, time.perf_counter() - start, outputs)
+    return Way(mode, function, time.perf_counter() - start, outputs, seeds)
+
+
+def _from_matrices(problem: Problem, mode: str, seeds: list[Node]) -> Any:
+    """Return the Jacobian by sweeps over matrices that are inputs, put into `seeds`."""
+
+    def seed(node: Node) -> Node:
+        type_ = TensorType((node.size, *node.shape), node.dtype)
+        seeds.append(new_input(f"seeds{len(seeds)}", type_))
+        return seeds[-1]
+
+    return blocks(problem.ys, problem.xs, mode, seed)
+
+
+def identity(seed: Node, values: Mapping[Dim, int]) -> np.ndarray:
+    """Return the matrix from which a sweep's result is the Jacobian."""
+    shape = [evaluated(size, values) for size in seed.shape]
+    return np.eye(shape[0]).astype(seed.dtype).reshape(shape)
 
 
 def _expressions(problem: Problem, mode: str) -> Any:
