@@ -11,7 +11,6 @@ import pytest
 import graphc as cg
 from graphc.surfaces.cli import main
 from graphc.surfaces.cost.modes import MODES, differences, shared, written_out
-from graphc.surfaces.cost.sweep import memory_by_depth
 
 RNG = np.random.default_rng(0)
 
@@ -150,9 +149,9 @@ def test_sizes_and_their_sweep():
     ]
     assert sweep.to_markdown() and sweep._repr_html_()
     with pytest.raises(
-        cg.InputError, match=r"two symbolic dimensions; there are: m, n"
+        cg.InputError, match=r"one or two symbolic dimensions; there are: m, n"
     ):
-        report.sweep(n=[1])
+        report.sweep(k=[1])
     with pytest.raises(cg.InputError, match=r"sweep: the size -1 of 'n'"):
         report.sweep(n=[-1], m=[1])
 
@@ -187,7 +186,7 @@ def test_memory_of_reverse_mode_grows_with_depth():
             h = cg.tanh(cg.cumsum(h))
         return h.sum(), x
 
-    points = memory_by_depth(build, [4, 8, 16])
+    points = cg.compare_depths(build, [4, 8, 16]).points
     forward = [p.forward for p in points]
     reverse = [p.reverse for p in points]
     assert forward[0] == forward[-1]

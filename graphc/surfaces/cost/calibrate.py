@@ -328,7 +328,7 @@ def _gain(threads: int, alone: float, together: Callable[[], float]) -> float:
         if gain > 0.8 * threads:
             break
         time.sleep(0.2)
-    return gain
+    return min(gain, float(threads))
 
 
 TRIES = 10

@@ -8,16 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.backends.reference import bind_sizes
 from graphc.derivatives.api import jacobian
-from graphc.derivatives.choice import choose, operations
+from graphc.derivatives.choice import NOMINAL_SIZE, choose, operations
 from graphc.derivatives.jacobians import blocks
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
 from graphc.kernels.sums import evaluated
 from graphc.ops.leaf import input_, new_input
+from graphc.runtime.arguments import as_input
 from graphc.runtime.compile import compile
 from graphc.runtime.function import Function
-from graphc.types.errors import GraphcError
+from graphc.surfaces.cost.count import given_sizes
+from graphc.types import sizes as size_arithmetic
+from graphc.types.errors import GraphcError, InputError, made_at
 from graphc.types.sizes import Dim
 from graphc.types.tensor_type import TensorType
 
@@ -203,3 +207,40 @@ def shared(outputs: Sequence[Node]) -> int:
 def dense(result: Any) -> np.ndarray:
     """Return a result as an array; sparse ones are filled up."""
     return result.toarray() if hasattr(result, "toarray") else np.asarray(result)
+
+
+def arrays_at(inputs: Sequence[Node], at: Mapping[Node, Any]) -> list[np.ndarray]:
+    """Return the array of each input, checked and copied."""
+    if not isinstance(at, Mapping):
+        raise InputError("compare_modes: at must be a dictionary {input: array}.")
+    known = set(inputs)
+    for key in at:
+        if not isinstance(key, Node) or key not in known:
+            raise InputError(
+                f"compare_modes: the key {key!r} of at is no input of y. Give the "
+                "input itself: {x: array}."
+            )
+    for node in inputs:
+        if node not in at:
+            raise InputError(
+                f"compare_modes: at has no array for {node.label()}"
+                f"{made_at(node.origin)}."
+            )
+    return [np.array(as_input(n, at[n])) for n in inputs]
+
+
+def sizes_at(
+    inputs: Sequence[Node],
+    arrays: list[np.ndarray] | None,
+    sizes: Mapping[str, int] | None,
+) -> dict[Dim, int]:
+    """Return the sizes that arrays tell, or that are given."""
+    if arrays is not None:
+        if sizes is not None:
+            raise InputError(
+                "compare_modes: at tells the sizes; give either at or sizes."
+            )
+        return bind_sizes(inputs, arrays)
+    dims = {d: None for n in inputs for s in n.shape for d in size_arithmetic.dims(s)}
+    given = {d.name: NOMINAL_SIZE for d in dims} if sizes is None else sizes
+    return given_sizes(given, list(dims), "compare_modes")

@@ -12,6 +12,7 @@ from graphc.schedule.cost import program_costs
 from graphc.schedule.pipeline import PipelineCall
 from graphc.schedule.product import ProductCall
 from graphc.surfaces.cost.count import CostReport
+from graphc.surfaces.cost.figure import axes
 from graphc.surfaces.cost.machine import Call, Machine, Shape, Work, found
 from graphc.surfaces.cost.table import (
     html_table,
@@ -20,7 +21,7 @@ from graphc.surfaces.cost.table import (
     seconds,
     text_table,
 )
-from graphc.types.errors import InputError, MissingPackageError
+from graphc.types.errors import InputError
 from graphc.types.sizes import Dim, product
 
 
@@ -155,10 +156,27 @@ class Profile:
         """
         ax = axes(ax, "profile")
         shown = [s for s in self.steps if s.bytes and s.seconds and s.rate]
+        by_time = sorted(range(len(shown)), key=lambda n: -shown[n].seconds)
+        named = set(by_time[:5])
         for number, s in enumerate(shown):
             x = (s.flops + s.transcendentals) / s.bytes
-            ax.scatter([x], [s.rate], s=20 + 300 * s.seconds / self.seconds, alpha=0.6)
-            ax.annotate(str(number), (x, s.rate), fontsize=8)
+            share = s.seconds / self.seconds
+            name = s.name if len(s.name) <= 40 else s.name[:37] + "..."
+            ax.scatter(
+                [x],
+                [s.rate],
+                s=40 + 300 * share,
+                color=COLORS[number % len(COLORS)],
+                alpha=0.7,
+                label=f"{share:.0%} {name}" if number in named else None,
+            )
+            ax.annotate(
+                s.name.partition(" ")[0],
+                (x, s.rate),
+                xytext=(9, 5),
+                textcoords="offset points",
+                fontsize=8,
+            )
         if self.machine is not None:
             peak = self.machine.flops
             speeds = [speed for _, speed in self.machine.all]
@@ -166,8 +184,18 @@ class Profile:
                 edge = peak / speed
                 points = [2.0**-6, edge, max(2.0**8, 2 * edge)]
                 roof = [min(peak, speed * p) for p in points]
-                ax.plot(points, roof, label=f"{label}: {scaled(speed, 'B/s')}")
-            ax.legend()
+                ax.plot(
+                    points,
+                    roof,
+                    color="black",
+                    linestyle="-" if label == "cache" else "--",
+                    label=f"{label}: {scaled(speed, 'B/s')}",
+                )
+        if ax.get_legend_handles_labels()[1]:
+            legend = ax.legend(fontsize=8, loc="lower right")
+            for handle in legend.legend_handles:
+                if hasattr(handle, "set_sizes"):
+                    handle.set_sizes([40])
         ax.set(
             xscale="log",
             yscale="log",
@@ -176,26 +204,6 @@ class Profile:
             title="roofline; areas are shares of time",
         )
         return ax
-
-
-def axes(ax: Any, what: str) -> Any:
-    """Return the axes given, or those of a new figure.
-
-    Raises
-    ------
-    MissingPackageError
-        Without matplotlib.
-    """
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{what}: .plot() needs matplotlib: pip install 'graphc[plot]'. The table "
-            "and .to_dict() need nothing."
-        ) from error
-    return Figure(figsize=(7, 4.5), layout="constrained").add_subplot()
 
 
 def profile(
