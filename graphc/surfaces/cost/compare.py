@@ -180,6 +180,11 @@ class ModeReport:
             f"value and one vector-Jacobian product over the value: {self.ratio:.2f} "
             f"times the operations (theory: at most {BOUND})"
         )
+        if self.ratio > BOUND:
+            notes.append(
+                "more than by theory: a function's call counts as one operation, and "
+                "what guards against infinite partials as several"
+            )
         return notes
 
     def __str__(self) -> str:
@@ -329,6 +334,12 @@ def compare_modes(
     DisconnectedInputError, NotDifferentiableError, DTypeError, ShapeError
         As `jacobian` raises them.
     """
+    if callable(y) and not isinstance(y, Node):
+        raise InputError(
+            f"compare_modes: y is {y!r}, a function. Give the expression that it "
+            "computes: call a Python function with inputs, or take the results that "
+            "were compiled."
+        )
     ys, _ = read_result(y, "compare_modes")
     xs, _ = read_wrt(x)
     if not ys or not xs:
@@ -453,10 +464,20 @@ def _measured(
         got = _results(way.function, arrays)
     worst = 0.0
     for g, t in zip(got, truth):
-        scale = float(np.max(np.abs(t), initial=0.0)) or 1.0
-        off = np.abs(g.reshape(t.shape).astype(np.float64) - t)
-        worst = max(worst, float(np.max(off, initial=0.0)) / scale)
+        worst = max(worst, relative_error(g.reshape(t.shape).astype(np.float64), t))
     return taken, worst
+
+
+def relative_error(got: np.ndarray, truth: np.ndarray) -> float:
+    """Return the largest difference over the largest entry.
+
+    Infinities and NaN are no difference where both have the same, else an infinite one.
+    """
+    same = (got == truth) | (np.isnan(got) & np.isnan(truth))
+    scale = float(np.max(np.abs(truth), initial=0.0, where=np.isfinite(truth))) or 1.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.where(same, 0.0, np.abs(got - truth)) / scale
+    return float(np.max(np.where(np.isnan(off), np.inf, off), initial=0.0))
 
 
 MEASURED = 0.05

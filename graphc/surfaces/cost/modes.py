@@ -179,7 +179,8 @@ def differences(
             flat[place] = before + step
             width = flat[place] - before  # the step that was made
             for column, result, b in zip(columns, function(*arrays), base):
-                column[..., place] = (result - b) / width
+                with np.errstate(invalid="ignore"):  # what is infinite at both places
+                    column[..., place] = (result - b) / width
             flat[place] = before
         out.append([c.reshape(b.shape + array.shape) for c, b in zip(columns, base)])
     return [list(row) for row in zip(*out)]

@@ -12,7 +12,7 @@ from graphc.schedule.cost import program_costs
 from graphc.schedule.pipeline import PipelineCall
 from graphc.schedule.product import ProductCall
 from graphc.surfaces.cost.count import CostReport
-from graphc.surfaces.cost.figure import axes
+from graphc.surfaces.cost.figure import COLORS, axes
 from graphc.surfaces.cost.machine import Call, Machine, Shape, Work, found
 from graphc.surfaces.cost.table import (
     html_table,

@@ -12,7 +12,7 @@ from graphc.expressions.creation import ones_like
 from graphc.graph.node import Node
 from graphc.kernels.sums import evaluated
 from graphc.runtime.compile import compile
-from graphc.surfaces.cost.count import dims_in, given_sizes
+from graphc.surfaces.cost.count import dims_in, given_sizes, is_size
 from graphc.surfaces.cost.figure import axes, bound_line, lines, log_scales
 from graphc.surfaces.cost.modes import inputs_of
 from graphc.surfaces.cost.table import Table
@@ -290,17 +290,21 @@ def swept(
             "sweep: give values for one or two symbolic dimensions; there are: "
             f"{', '.join(names)}."
         )
+    if any(isinstance(some, (str, int)) for some in given.values()):
+        name = next(n for n, some in given.items() if isinstance(some, (str, int)))
+        raise InputError(f"sweep: {name!r} needs a list of sizes, such as [1, 10].")
+    given = {name: list(some) for name, some in given.items()}
     for name, some in given.items():
-        if isinstance(some, (str, int)) or not some:
+        if not some:
             raise InputError(f"sweep: {name!r} needs a list of sizes, such as [1, 10].")
         for value in some:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            if not is_size(value):
                 raise InputError(
                     f"sweep: the size {value!r} of {name!r} is no integer of 0 or more."
                 )
 
     def count(size: SizeLike, **at: int) -> int:
-        here = {**others, **at}
+        here = {**others, **{name: int(value) for name, value in at.items()}}
         return evaluated(size, {d: here[d.name] for d in dims})
 
     if len(given) == 1:
@@ -309,7 +313,9 @@ def swept(
         for a in given[name]:
             modes = {m: count(formulas.whole(m), **{name: a}) for m in formulas.modes}
             pair = (formulas.function, formulas.gradient)
-            line.append(LinePoint(a, modes, *(count(s, **{name: a}) for s in pair)))
+            line.append(
+                LinePoint(int(a), modes, *(count(s, **{name: a}) for s in pair))
+            )
         return LineSweep(name, list(formulas.modes), line)
     missing = [m for m in ("forward", "reverse") if m not in formulas.modes]
     if missing:
@@ -320,7 +326,7 @@ def swept(
         for b in given[other]:
             at = {one: a, other: b}
             both = (count(formulas.modes[m], **at) for m in ("forward", "reverse"))
-            points.append(SizePoint(a, b, *both))
+            points.append(SizePoint(int(a), int(b), *both))
     return SizeSweep((one, other), points)
 
 
