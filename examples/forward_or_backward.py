@@ -96,9 +96,12 @@ assert found.row("symbolic").error < 1e-13
 
 def draw_figures(folder: Path) -> None:
     """Draw what the page `docs/costs.md` shows, with times of a run."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     from graphc.surfaces.cost.figure import lines
+
+    matplotlib.rcParams["svg.hashsalt"] = "graphc"  # the same names in each run
 
     def save(ax, name: str, title: str = "") -> None:
         if title:

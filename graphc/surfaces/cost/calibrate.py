@@ -190,8 +190,8 @@ def usual(size: int, dtype: str) -> np.ndarray:
     return array
 
 
-FULL = 3 * ELEMENTS
-"""Of the longest arrays that stay there."""
+FULL = 1 << 15
+"""Of arrays that stay in the second-level cache, long enough for steady times."""
 
 LINKS = 16
 """Instructions of a chain."""
@@ -224,8 +224,8 @@ def _rows(model: Machine, timer: Timer, size: str, dtype: str) -> None:
     fixed = model.call + model.argument + model.result
 
     def per_element(y: Node) -> float:
-        few, many = (timer([v], y, usual(n, dtype)) for n in (ELEMENTS, FULL))
-        return _each(many - few, FULL - ELEMENTS)
+        few, many = (timer([v], y, usual(n, dtype)) for n in (FULL // 4, FULL))
+        return _each(many - few, FULL - FULL // 4)
 
     load, both = per_element(cg.sum(v)), per_element(v * 2.0)
     model.vector.setdefault("load", {})[size] = load

@@ -168,10 +168,10 @@ class Profile:
                 s=40 + 300 * share,
                 color=COLORS[number % len(COLORS)],
                 alpha=0.7,
-                label=f"{share:.0%} {name}" if number in named else None,
+                label=f"{number}: {share:.0%}, {name}" if number in named else None,
             )
             ax.annotate(
-                s.name.partition(" ")[0],
+                str(number),
                 (x, s.rate),
                 xytext=(9, 5),
                 textcoords="offset points",

@@ -117,7 +117,7 @@ class SizeSweep(Table):
         bar = ax.figure.colorbar(mesh, ax=ax)
         bar.set_label("operations of forward over those of reverse mode")
         shown = [0.0] if most < 0.1 else [-most, -most / 2, 0.0, most / 2, most]
-        bar.set_ticks(shown, labels=[f"{10.0**n:.2g}" for n in shown])
+        bar.set_ticks(shown, labels=[f"{10.0**n:.3g}" for n in shown])
         for (row, column), value in np.ndenumerate(ratio):
             ax.text(
                 column + 0.5,
