@@ -258,6 +258,11 @@ def _doctor(parsed: argparse.Namespace) -> None:
         path = machine.save(model)
         print(model)
         print(f"kept in {path}" if path else "not kept: the option cache_dir is off")
+        if model.busy:
+            print(
+                "threads gained little here: if other programs ran meanwhile, measure "
+                "again without them"
+            )
         return
     from graphc.surfaces.doctor import report
 

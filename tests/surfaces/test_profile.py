@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,16 @@ def test_threads_share_what_is_cut_into_parts():
     # three parts on two threads take as long as four
     assert model().predict(work(items, chunks=3)) == pytest.approx(4e-3 / 3 + 1e-5)
     assert model(threads=1).predict(work(items, chunks=4)) == pytest.approx(2e-3)
+
+
+def test_a_machine_that_was_busy_is_told_of():
+    quiet = model()
+    quiet.products = {d: replace(PRODUCT, speedup=1.9) for d in quiet.products}
+    assert not quiet.busy
+    quiet.speedup = 1.0
+    assert quiet.busy
+    quiet.threads = 1
+    assert not quiet.busy
 
 
 def test_products_are_predicted_by_their_sizes():

@@ -331,4 +331,4 @@ def _gain(threads: int, alone: float, together: Callable[[], float]) -> float:
     return min(gain, float(threads))
 
 
-TRIES = 10
+TRIES = 20

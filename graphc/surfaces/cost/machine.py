@@ -259,6 +259,12 @@ class Machine:
         """Operations per second of the fastest matrix product, on all threads."""
         return max(p.speedup / p.flop for p in self.products.values())
 
+    @property
+    def busy(self) -> bool:
+        """Whether threads gained so little that other programs may have run."""
+        gains = [self.speedup, *(p.speedup for p in self.products.values())]
+        return self.threads > 1 and min(gains) < 0.7 * self.threads
+
     def __str__(self) -> str:
         from graphc.surfaces.cost.table import scaled, seconds, text_table
 
