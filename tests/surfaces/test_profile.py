@@ -260,6 +260,7 @@ def test_calibration_without_a_folder(tmp_path):
 def test_doctor_calibrates(cache, monkeypatch, capsys):
     monkeypatch.setattr(calibration, "SMALLEST", 1 << 12)
     monkeypatch.setattr(calibration, "LARGEST", 1 << 16)
+    monkeypatch.setattr(calibration, "TRIES", 1)
     monkeypatch.setattr(calibration, "PRODUCTS", calibration.PRODUCTS[:5])
     whole = calibration.calibrate
     monkeypatch.setattr(calibration, "calibrate", lambda: whole(0.0))
