@@ -287,7 +287,7 @@ def _product(model: Machine, timer: Timer, dtype: str) -> ProductRates:
 
 
 def _bandwidth(timer: Timer, threads: int) -> list[tuple[int, float]]:
-    """Time sums of arrays of many sizes, in rounds, for what others do comes and goes."""
+    """Time sums of arrays of many sizes, in rounds: other programs come and go."""
     a, b = cg.vector("a", "n"), cg.vector("b", "n")
     add = cg.compile([a, b], a + b, threads=threads)
     one, z = np.ones(1), np.empty(1)
