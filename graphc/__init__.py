@@ -45,6 +45,7 @@ _HOMES = {
     "graphc.runtime.function": ("Function",),
     "graphc.surfaces.cost.compare": ("ModeReport", "compare_modes"),
     "graphc.surfaces.cost.count": ("cost",),
+    "graphc.surfaces.cost.sweep": ("compare_depths",),
     "graphc.surfaces.draw": ("draw", "to_networkx"),
     "graphc.surfaces.lambdify": ("lambdify",),
     "graphc.types.config": ("config", "options"),
@@ -160,6 +161,7 @@ if TYPE_CHECKING:
     from graphc.runtime.function import Function
     from graphc.surfaces.cost.compare import ModeReport, compare_modes
     from graphc.surfaces.cost.count import cost
+    from graphc.surfaces.cost.sweep import compare_depths
     from graphc.surfaces.draw import draw, to_networkx
     from graphc.surfaces.lambdify import lambdify
     from graphc.types.config import config, options

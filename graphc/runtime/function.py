@@ -223,9 +223,10 @@ class Function:
                 if structure.kind is list
                 else (lambda result: (result,))
             )
+        build = structure.builder()
         if structure.count == 1:
-            return lambda result: structure.unflatten((result,))
-        return structure.unflatten
+            return lambda result: build((result,))
+        return build
 
     def _run(
         self,
@@ -387,6 +388,13 @@ class Function:
             return MemoryReport(self.graph, MemoryPlan())
         program = self._executable.program
         return MemoryReport(program.graph, program.memory)
+
+    @property
+    def containers(self) -> int:
+        """How many lists and the like a call makes, besides a plain list of results."""
+        structure = self._outputs
+        flat = structure.kind is list and structure.count == len(structure.children)
+        return 0 if self._pack is None or flat else structure.containers
 
     @property
     def program(self) -> Program | None:

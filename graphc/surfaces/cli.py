@@ -132,6 +132,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run each way too, on random normal numbers",
     )
+    compare.add_argument(
+        "--dense",
+        action="store_true",
+        help="sweeps start from any matrices, not from identities whose zeros are "
+        "skipped",
+    )
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.add_argument("--plot", metavar="FILE", help="a picture: .png, .svg, .pdf")
     compare.set_defaults(run=_compare)
@@ -312,6 +318,7 @@ def _compare(parsed: argparse.Namespace) -> None:
         parsed.wrt,
         parsed.size,
         measure=parsed.measure,
+        dense=parsed.dense,
         as_json=parsed.json,
         picture=parsed.plot,
     )
@@ -319,12 +326,17 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 def _doctor(parsed: argparse.Namespace) -> None:
     if parsed.calibrate:
-        from graphc.surfaces.cost import machine
+        from graphc.surfaces.cost import calibrate, machine
 
-        model = machine.calibrate()
+        model = calibrate.calibrate()
         path = machine.save(model)
         print(model)
         print(f"kept in {path}" if path else "not kept: the option cache_dir is off")
+        if model.busy:
+            print(
+                "threads gained little here: if other programs ran meanwhile, measure "
+                "again without them"
+            )
         return
     from graphc.surfaces.doctor import report
 
