@@ -12,8 +12,9 @@ summed over k in one order whatever the tiles and threads are, so results have t
 bits on any number of threads.
 
 Packing pays off where panels are read again. If one panel of B is all there is, each
-element of A is used for one tile only, and tiles read it where it lies; and if B lies as
-its packed panel would, it is the panel.
+element of A is used for one tile only, and tiles read it where it lies. Whole panels of B
+are read in place, too, if its rows are contiguous and it is small, or used by few tiles
+only, or no wider than a panel.
 
 `graphc_product_s` and `graphc_product_d` (float32, float64) take a number of threads,
 as `graphc_launch` does, and words: those of `WORDS`; then for each batch axis, the
@@ -63,6 +64,9 @@ COLUMNS = PACKED // DEPTH
 HELD = 1 << 16
 """Elements of packed B, of a batch, that a thread's cache should still hold when they
 are read."""
+
+NEAR = 1 << 14
+"""Elements of B that stay in a cache near by, whatever their rows' distance."""
 
 GRAIN = 1 << 19
 """Operations that are worth another chunk."""
@@ -148,8 +152,8 @@ _BLOCK = (
     *("k0", "depth", "step", "row_blocks", "rows_each", "column_blocks", "panels_each"),
     *("right", "in_place"),
 )
-"""The words that say which block of a product is at hand; `right` is where its panels of B
-lie, and unless `in_place` is 0 that is B itself."""
+"""The words that say which block of a product is at hand. `right` is B's first element;
+unless `in_place` is 0, whole panels are read there, and a narrower last one is packed."""
 
 BLOCK_WORDS = len(_BLOCK)
 
@@ -240,7 +244,10 @@ def _pack_columns(t: Tile) -> str:
     packed = w.pointer("packed")
     padded = f.mul(w.vectors, t.lanes)
     with f.loop("%lo", "%hi") as unit:
-        matrix, panel = f.div(unit, w.panels), f.mod(unit, w.panels)
+        # of those that lie in place, the last one alone may be packed
+        each = f.select(f.compare("ne", w.in_place, 0), 1, w.panels)
+        matrix, last = f.div(unit, each), f.sub(w.panels, each)
+        panel = f.add(last, f.mod(unit, each))
         _, offset, _ = w.place(f.add(w.first_batch, matrix))
         first, width = _panel(f, w, panel)
         column = f.add(w.j0, f.mul(first, t.lanes))
@@ -307,12 +314,13 @@ def _tiles(t: Tile) -> str:
     f = FunctionWriter("tiles", f"ptr %block, {parameters}", "internal", "noinline ")
     matrix, row, rows, panel0, panel1 = (f"%{n}" for n in names)
     w = _Block(f, t)
-    c, packed = w.pointer("c"), w.pointer("right")
+    c, packed, b = (w.pointer(name) for name in ("c", "packed", "right"))
+    in_place = f.compare("ne", w.in_place, 0)
     padded = f.mul(w.vectors, t.lanes)
     rows_packed = f.local(f"[{t.rows_packed * MOST_DEPTH} x {t.kind}]", 64)
     lying = f.local(f"[{2 * MOST_DEPTH} x i64]", 64)
     pieces = f.local("i64")
-    to_a, _, to_c = w.place(f.add(w.first_batch, matrix))
+    to_a, to_b, to_c = w.place(f.add(w.first_batch, matrix))
     own = f.select(f.compare("ne", w.same_b, 0), 0, matrix)
     base = f.mul(own, f.mul(w.depth, padded))
     to_a = f.add(to_a, f.mul(row, w.a_row))
@@ -347,7 +355,12 @@ def _tiles(t: Tile) -> str:
             column = f.mul(first, t.lanes)
             columns = f.min(f.sub(w.n, f.add(w.j0, column)), f.mul(width, t.lanes))
             begin = f.add(base, f.add(f.mul(p, padded), f.mul(column, k)))
-            right = f.element(t.kind, packed, begin)
+            across = f.mul(width, t.lanes)
+            lies = f("and i1", in_place, f.compare("eq", columns, across))
+            here = f.add(to_b, f.add(f.mul(at, w.b_row), f.add(w.j0, column)))
+            own_b, own_at = f(f"select i1 {lies}, ptr {b}, ptr {packed}"), begin
+            right = f.element(t.kind, own_b, f.select(lies, here, own_at))
+            b_step = f.select(lies, w.b_row, across)
             with f.loop(0, direct, t.rows) as i:
                 place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
                 out = f.element(t.kind, c, place)
@@ -356,7 +369,7 @@ def _tiles(t: Tile) -> str:
                         f.do(
                             f"call void @direct{v}(i64 {f.load('i64', pieces)}, "
                             f"ptr {lying}, i64 {f.mul(i, w.a_row)}, i64 {w.a_row}, "
-                            f"i64 {w.a_column}, ptr {right}, ptr {out}, "
+                            f"i64 {w.a_column}, ptr {right}, i64 {b_step}, ptr {out}, "
                             f"i64 {w.c_row}, i64 {t.rows}, i64 {columns}, "
                             f"i1 {add}, i1 {subtract})"
                         )
@@ -369,7 +382,7 @@ def _tiles(t: Tile) -> str:
                     with f.when(f.compare("eq", width, v)):
                         f.do(
                             f"call void @micro{v}(i64 {k}, ptr {left}, ptr {right}, "
-                            f"ptr {out}, i64 {w.c_row}, i64 {count}, "
+                            f"i64 {b_step}, ptr {out}, i64 {w.c_row}, i64 {count}, "
                             f"i64 {columns}, i1 {add}, i1 {subtract})"
                         )
     return f.text()
@@ -414,25 +427,26 @@ class _Setter:
         self.give(j0=self.f.mul(first, t.lanes), vectors=vectors, panels=panels)
         return panels
 
-    def right(self, t: Tile, same: str) -> str:
-        """Say where the panels of B lie; return whether that is where B does."""
+    def right(self, t: Tile) -> str:
+        """Say where B is; return whether its whole panels are read there."""
         f, word = self.f, self.word
-        n = word["n"]
-        lies = same
+        n, k = word["n"], word["k"]
+        few = f.compare("sle", word["m"], 2 * t.rows)
+        small = f.compare("sle", f.mul(k, n), NEAR)
+        narrow = f(
+            "and i1",
+            f.compare("sle", n, t.vectors * t.lanes),
+            f.compare("sle", word["b_row"], f.mul(n, 2)),
+        )
+        lies = f("or i1", f("or i1", few, small), narrow)
         for condition in (
             f.compare("ne", word["straight"], 0),
             f.compare("eq", word["b_column"], 1),
-            f.compare("eq", word["b_row"], n),
-            f.compare("eq", f.mod(n, t.lanes), 0),
-            f.compare("sle", n, t.vectors * t.lanes),
         ):
             lies = f("and i1", lies, condition)
         table = f.add(f.mul(word["axes"], 4), f.mul(word["outer"], 3))
         b = f.word("%words", f.add(table, len(WORDS) + 1))
-        self.give(
-            right=f.select(lies, b, word["packed"]),
-            in_place=f(f"zext i1 {lies} to i64"),
-        )
+        self.give(right=b, in_place=f(f"zext i1 {lies} to i64"))
         return lies
 
     def depth(self, first: object, depth: str) -> None:
@@ -447,8 +461,8 @@ def _prepare(t: Tile, letter: str) -> str:
     """Take a whole product as one block."""
     f = FunctionWriter(f"graphc_prepare_{letter}", "ptr %words, ptr %block")
     setter = _Setter(f, "%block")
-    batch, same = setter.batch()
-    setter.right(t, same)
+    batch, _ = setter.batch()
+    setter.right(t)
     setter.give(first_batch=0, matrices=batch)
     setter.columns(t, 0, f.ceil_div(setter.word["n"], t.lanes))
     setter.depth(0, setter.word["k"])
@@ -460,8 +474,10 @@ def _pack_all(t: Tile, letter: str) -> str:
     f = FunctionWriter(f"graphc_pack_{letter}", "i64 %threads, ptr %block")
     w = _Block(f, t)
     own = f.select(f.compare("ne", w.same_b, 0), 1, w.matrices)
-    with f.when(f.compare("eq", w.in_place, 0)):
-        _launch_packing(f, t, "%block", f.mul(own, w.panels), w.depth)
+    in_place = f.compare("ne", w.in_place, 0)
+    with f.unless(_all_lies(f, t, in_place, w.n)):
+        panels = f.select(in_place, 1, w.panels)
+        _launch_packing(f, t, "%block", f.mul(own, panels), w.depth)
     return f.text()
 
 
@@ -478,8 +494,9 @@ def _product(t: Tile, letter: str) -> str:
     vectors = f.ceil_div(n, t.lanes)
     padded = f.max(f.mul(vectors, t.lanes), 1)
     deep = f.max(k, 1)
-    in_place = setter.right(t, same)
-    fits = f("or i1", in_place, f.compare("sle", f.mul(deep, padded), room))
+    in_place = setter.right(t)
+    lies = _all_lies(f, t, in_place, n)
+    fits = f("or i1", lies, f.compare("sle", f.mul(deep, padded), room))
     some = f.max(f.min(vectors, COLUMNS // t.lanes), 1)
     each_j = f.select(fits, f.max(vectors, 1), some)
     part = f.max(f.div(room, f.mul(each_j, t.lanes * DEPTH)), 1)
@@ -498,8 +515,9 @@ def _product(t: Tile, letter: str) -> str:
                 depth = f.min(f.sub(k, k0), each_k)
                 setter.depth(k0, depth)
                 own = f.select(same, 1, matrices)
-                with f.unless(in_place):
-                    _launch_packing(f, t, block, f.mul(own, panels), depth)
+                with f.unless(lies):
+                    packed = f.mul(own, f.select(in_place, 1, panels))
+                    _launch_packing(f, t, block, packed, depth)
                 across_all = f.mul(f.mul(matrices, across), 2 * t.lanes)
                 flops = f.mul(f.mul(across_all, m), depth)
                 wanted = f.min(f.div(flops, GRAIN), f.mul(threads, 4))
@@ -520,6 +538,11 @@ def _product(t: Tile, letter: str) -> str:
                 worth = f.min(f.div(flops, GRAIN), f.mul(threads, 16))
                 _launch(f, "multiply", block, units, worth)
     return f.text()
+
+
+def _all_lies(f: FunctionWriter, t: Tile, in_place: str, n: str) -> str:
+    """Tell whether no panel of B is packed: all are whole and read in place."""
+    return f("and i1", in_place, f.compare("eq", f.mod(n, t.lanes), 0))
 
 
 def _launch_packing(

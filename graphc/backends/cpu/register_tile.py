@@ -90,7 +90,7 @@ def micro(t: Tile, width: int, direct: bool = False) -> str:
             if direct
             else "i64 %k, ptr noalias %a, "
         )
-        + "ptr noalias %b, ptr noalias %c, i64 %c_row, "
+        + "ptr noalias %b, i64 %b_row, ptr noalias %c, i64 %c_row, "
         "i64 %rows, i64 %columns, i1 %add, i1 %subtract",
         "internal",
         "noinline ",
@@ -130,17 +130,17 @@ def micro(t: Tile, width: int, direct: bool = False) -> str:
             steps = f.word(entry, 1)
             rows = [f.element(t.kind, start, f.mul("%a_row", r)) for r in range(t.rows)]
             done = f.load("i64", before)
-            from_b = f.element(t.kind, "%b", f.mul(done, across))
+            from_b = f.element(t.kind, "%b", f.mul(done, "%b_row"))
             with f.loop(0, steps) as k:
                 along = f.mul(k, "%a_column")
                 places = [f.element(t.kind, row, along) for row in rows]
-                step(places, f.element(t.kind, from_b, f.mul(k, across)))
+                step(places, f.element(t.kind, from_b, f.mul(k, "%b_row")))
             f.store(f"i64 {f.add(done, steps)}", before)
     else:
         with f.loop(0, "%k") as k:
             column = f.element(t.kind, "%a", f.mul(k, t.rows))
             places = [f.element(t.kind, column, r) for r in range(t.rows)]
-            step(places, f.element(t.kind, "%b", f.mul(k, across)))
+            step(places, f.element(t.kind, "%b", f.mul(k, "%b_row")))
     with f.when("%subtract"):
         for cell in (cell for row in cells for cell in row):
             f.store(f"{vector} {f(f'fneg {vector}', f.load(vector, cell))}", cell)
