@@ -41,6 +41,7 @@ from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
 from graphc.backends.cpu.panels import SIDE, pack
 from graphc.backends.cpu.register_tile import (
     DEPTH,
+    MICROS,
     MOST_DEPTH,
     Tile,
     declare_masked,
@@ -89,7 +90,7 @@ def source(letter: str) -> str:
             ),
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            *(micro(t, width, direct) for width in widths for direct in (False, True)),
+            *(micro(t, width, kind) for width in widths for kind in MICROS),
             pack(t, "rows", t.rows),
             *(pack(t, f"columns{w}", w * t.lanes) for w in widths),
             _place(letter),
@@ -378,13 +379,18 @@ def _tiles(t: Tile) -> str:
                 left = f.element(t.kind, rows_packed, f.mul(i, k))
                 place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
                 out = f.element(t.kind, c, place)
+                few = f.compare("sle", count, t.rows // 2)
                 for v in range(1, t.vectors + 1):
                     with f.when(f.compare("eq", width, v)):
-                        f.do(
-                            f"call void @micro{v}(i64 {k}, ptr {left}, ptr {right}, "
-                            f"i64 {b_step}, ptr {out}, i64 {w.c_row}, i64 {count}, "
-                            f"i64 {columns}, i1 {add}, i1 {subtract})"
+                        given = (
+                            f"(i64 {k}, ptr {left}, ptr {right}, i64 {b_step}, "
+                            f"ptr {out}, i64 {w.c_row}, i64 {count}, i64 {columns}, "
+                            f"i1 {add}, i1 {subtract})"
                         )
+                        with f.when(few):
+                            f.do(f"call void @half{v}{given}")
+                        with f.unless(few):
+                            f.do(f"call void @micro{v}{given}")
     return f.text()
 
 

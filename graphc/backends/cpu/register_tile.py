@@ -74,17 +74,22 @@ def tile(letter: str) -> Tile:
     return Tile(kind, bytes_ // itemsize, 8 if registers == 32 else 4, 3)
 
 
-def micro(t: Tile, width: int, direct: bool = False) -> str:
+MICROS = ("micro", "direct", "half")
+"""Inner loops: of packed panels; of an A that is not packed; of half a tile's rows."""
+
+
+def micro(t: Tile, width: int, kind: str = "micro") -> str:
     """Write a tile of C: ``c = a @ b``, or ``c += a @ b``, of packed panels.
 
     Panels are padded with zeros to whole tiles; of C, `rows` and `columns` are stored.
-    If `direct`, a is a table of pieces, one after the other along k: the address of each
+    For "direct", a is a table of pieces, one after the other along k: the address of each
     one's first element and its number of steps; `shift` elements later the tile begins.
     """
     vector, lanes = f"<{t.lanes} x {t.kind}>", t.lanes
-    across = width * lanes
+    across, direct = width * lanes, kind == "direct"
+    height = t.rows // 2 if kind == "half" else t.rows
     f = FunctionWriter(
-        f"direct{width}" if direct else f"micro{width}",
+        f"{kind}{width}",
         (
             "i64 %pieces, ptr noalias %a, i64 %shift, i64 %a_row, i64 %a_column, "
             if direct
@@ -95,7 +100,7 @@ def micro(t: Tile, width: int, direct: bool = False) -> str:
         "internal",
         "noinline ",
     )
-    cells = [[f.local(vector, 64) for _ in range(width)] for _ in range(t.rows)]
+    cells = [[f.local(vector, 64) for _ in range(width)] for _ in range(height)]
     for r, row in enumerate(cells):
         # the stores come last: by then the lines of C should be here
         start = f.element(t.kind, "%c", f.mul("%c_row", r))
@@ -128,7 +133,7 @@ def micro(t: Tile, width: int, direct: bool = False) -> str:
             entry = f.element("i64", "%a", f.mul(piece, 2))
             start = f.element(t.kind, f.load("ptr", entry), "%shift")
             steps = f.word(entry, 1)
-            rows = [f.element(t.kind, start, f.mul("%a_row", r)) for r in range(t.rows)]
+            rows = [f.element(t.kind, start, f.mul("%a_row", r)) for r in range(height)]
             done = f.load("i64", before)
             from_b = f.element(t.kind, "%b", f.mul(done, "%b_row"))
             with f.loop(0, steps) as k:
@@ -139,14 +144,14 @@ def micro(t: Tile, width: int, direct: bool = False) -> str:
     else:
         with f.loop(0, "%k") as k:
             column = f.element(t.kind, "%a", f.mul(k, t.rows))
-            places = [f.element(t.kind, column, r) for r in range(t.rows)]
+            places = [f.element(t.kind, column, r) for r in range(height)]
             step(places, f.element(t.kind, "%b", f.mul(k, "%b_row")))
     with f.when("%subtract"):
         for cell in (cell for row in cells for cell in row):
             f.store(f"{vector} {f(f'fneg {vector}', f.load(vector, cell))}", cell)
     whole = f(
         "and i1",
-        f.compare("eq", "%rows", t.rows),
+        f.compare("eq", "%rows", height),
         f.compare("eq", "%columns", across),
     )
     with f.when(whole):
