@@ -121,6 +121,12 @@ def optimized(text: str, kind: str = "loops") -> Any:
     else:
         passes = builder.getModulePassManager()
     passes.run(module, builder)
+    if kind == "loops" and "alwaysinline" in text:
+        # the vector functions that vectorized loops call by now
+        late = llvm.create_new_module_pass_manager()
+        late.add_always_inliner_pass()
+        late.add_simplify_cfg_pass()
+        late.run(module, builder)
     return module
 
 
