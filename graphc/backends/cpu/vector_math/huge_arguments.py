@@ -6,7 +6,8 @@ argument exceeds the reach of the vector code. A branch in a loop's body would k
 LLVM from vectorizing the loop, so the test is inside a function of its own,
 ``corrected(x, y)``, which returns y except for huge x; for each length of vectors
 there is a variant that tests all elements at once, announced to the loop vectorizer
-by the attribute ``vector-function-abi-variant``. In a module without loops worth
+by the attribute ``vector-function-abi-variant``, and inlined after it: constants and
+other values then stay in registers past the test. In a module without loops worth
 vectorizing (`LlvmModule.loops`) the function is inlined: a predicted branch costs a
 lone value nothing, a call makes it save and reload all registers.
 
