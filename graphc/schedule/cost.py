@@ -121,6 +121,9 @@ def _product(call: ProductCall, number: int) -> CallCost:
         left = left if left_stride == 0 else left * size
         right = right if right_stride == 0 else right * size
         out = out * size
+    if call.outer or len(call.pieces) > 1:  # windows: an element is in many
+        parts = {piece.left.source: piece.left.source.size for piece in call.pieces}
+        left = sizes.minimum(left, sum(parts.values(), start=0))
     return CallCost(
         call,
         number,

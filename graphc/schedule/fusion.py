@@ -31,7 +31,7 @@ from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
 from graphc.schedule.merge import merged
 from graphc.schedule.pieces import cut
-from graphc.schedule.views import pieces, triangle_view
+from graphc.schedule.views import operands, triangle_view
 from graphc.types import sizes
 from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
@@ -460,7 +460,8 @@ def opaque_operands(node: Node, info: dict[Node, Info]) -> list[Node]:
     routines read arrays; other kernels compute what is constant.
     """
     if isinstance(node.op, Contraction):
-        return [view.source for piece in pieces(node, info) for view in piece]
+        views = (view for piece in operands(node, info).pieces for view in piece)
+        return list(dict.fromkeys(view.source for view in views))
     if isinstance(node.op, TriangularSolve):
         return [triangle_view(node, info).source, node.args[1]]
     if isinstance(node.op, Routine):

@@ -29,6 +29,7 @@ from graphc.kernels.ir import (
     statements,
     value_atoms,
 )
+from graphc.kernels.join import join_loops
 from graphc.kernels.split import split_loops
 from graphc.kernels.unroll import SHORT, unroll_short_loops
 from graphc.ops.declare import Elementwise, Reduce
@@ -349,7 +350,7 @@ class GroupLowering(Evaluation):
             label=describe(self.order, self.group.roots),
         )
         kernel = unroll_short_loops(kernel, self.k, self.short)
-        kernel = split_loops(kernel, self.k)
+        kernel = join_loops(split_loops(kernel, self.k), self.k)
         calls = [KernelCall(kernel, self.memory, self.chunks, self.order, self.block)]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
         for node, buffer, width in self.partials:

@@ -121,6 +121,12 @@ def optimized(text: str, kind: str = "loops") -> Any:
     else:
         passes = builder.getModulePassManager()
     passes.run(module, builder)
+    if "vector-function-abi-variant" in text:
+        # what vectorized loops call by now: a call would make them save all registers
+        late = llvm.create_new_module_pass_manager()
+        late.add_always_inliner_pass()
+        late.add_simplify_cfg_pass()
+        late.run(module, builder)
     return module
 
 
