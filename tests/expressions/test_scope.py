@@ -88,6 +88,10 @@ def test_scopes_are_no_part_of_the_key():
     assert pickle.loads(pickle.dumps(a)) is a
 
 
+def _reads(node, x):
+    return node is not x and x in topological_order([node])
+
+
 def test_derivatives_and_rewriting_stay_in_the_scope():
     x = cg.vector("x", 1723)  # constants of other sizes may be somebody else's nodes
     with cg.scope("encoder"):
@@ -96,9 +100,10 @@ def test_derivatives_and_rewriting_stay_in_the_scope():
         loss = cg.sum(h * h)
     gradient = cg.grad(loss, x)
     backward = set(topological_order([gradient])) - set(topological_order([loss]))
-    assert {path(n) for n in backward if n.args} == {"encoder", "loss"}
+    # what does not depend on x may be the node of another program
+    assert {path(n) for n in backward if _reads(n, x)} == {"encoder", "loss"}
     graph = run_passes(cg.Graph([x], [loss, gradient]))
-    assert {path(n) for n in graph.nodes if n.args} == {"encoder", "loss"}
+    assert {path(n) for n in graph.nodes if _reads(n, x)} == {"encoder", "loss"}
     tangent = cg.jvp(loss, x, cg.vector("v", 1723))
     assert "encoder" in {path(n) for n in topological_order([tangent])}
 
