@@ -94,9 +94,15 @@ def source(letter: str) -> str:
 
 
 @lru_cache(maxsize=2)
+def text_of(letter: str) -> str:
+    """Return `source`, made once."""
+    return source(letter)
+
+
+@lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
-    text = source(letter)
+    text = text_of(letter)
     code, key = machine_code(text, "vectors"), key_of(text, "vectors")
     names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
     jit.load_named(names, code, key, jit.declared(text))
