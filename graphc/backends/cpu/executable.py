@@ -154,7 +154,8 @@ class Executable:
         for step in self.program.calls:
             if not isinstance(step, KernelCall):
                 letter = register_tile.letter(step.nodes[0].dtype)
-                modules.ahead(gemm.text_of(letter), "vectors")
+                for _, text in reversed(gemm.modules_of(letter)):
+                    modules.ahead(text, "vectors")
                 if isinstance(step, RoutineCall):
                     modules.ahead(factorize.text_of(letter), "vectors")
 

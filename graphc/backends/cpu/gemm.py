@@ -24,7 +24,8 @@ computes rows lo to hi, counted through the matrices of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -61,13 +62,17 @@ GRAIN = 1 << 19
 """Operations that are worth another chunk."""
 
 
-def source(letter: str) -> str:
-    """Return the LLVM code of the products of one dtype."""
+def source(letter: str) -> tuple[str, str]:
+    """Return the LLVM code of the products of one dtype: the inner loops, and the rest.
+
+    They are compiled side by side.
+    """
     t = tile(letter)
-    widths = range(1, t.vectors + 1)
     vector = f"<{t.lanes} x {t.kind}>"
     suffix = f"v{t.lanes}f{8 * t.itemsize}"
-    return "\n".join(
+    inner = "\n".join(micro(t, width) for width in range(1, t.vectors + 1))
+    given = re.findall(r"define internal (void @micro\w+\(.*?\))", inner, re.DOTALL)
+    shared = "\n".join(
         [
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
@@ -76,11 +81,15 @@ def source(letter: str) -> str:
                 declare_masked(t, lanes)
                 for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})
             ),
+        ]
+    )
+    rest = "\n".join(
+        [
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            *(micro(t, width) for width in widths),
+            *(f"declare {one}" for one in given),
             pack(t, "rows", t.rows),
-            *(pack(t, f"columns{w}", w * t.lanes) for w in widths),
+            pack(t, "columns", t.lanes),
             _place(letter),
             _pack_columns(t),
             _tiles(t),
@@ -91,21 +100,28 @@ def source(letter: str) -> str:
             _product(t, letter),
         ]
     )
+    inner = inner.replace("define internal", "define")
+    first, second = (
+        re.sub(r"@micro(\d+)", rf"@graphc_micro\1_{letter}", f"{shared}\n{code}")
+        for code in (inner, rest)
+    )
+    return first, second
 
 
 @lru_cache(maxsize=2)
-def text_of(letter: str) -> str:
-    """Return `source`, made once."""
-    return source(letter)
+def modules_of(letter: str) -> Sequence[tuple[Sequence[str], str]]:
+    """Return the modules of the products of one dtype: their functions, and `source`."""
+    inner = [f"graphc_micro{w}_{letter}" for w in range(1, tile(letter).vectors + 1)]
+    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
+    return tuple(zip((inner, names), source(letter)))
 
 
 @lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
-    text = text_of(letter)
-    code, key = machine_code(text, "vectors"), key_of(text, "vectors")
-    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
-    jit.load_named(names, code, key, jit.declared(text))
+    for names, text in modules_of(letter):
+        code, key = machine_code(text, "vectors"), key_of(text, "vectors")
+        jit.load_named(names, code, key, jit.declared(text))
 
 
 def _place(letter: str) -> str:
@@ -239,12 +255,11 @@ def _pack_columns(t: Tile) -> str:
                 x = f.element(t.kind, b, f.add(offset, f.mul(skipped, w.b_row)))
                 filled = f.mul(done, f.mul(width, t.lanes))
                 to = f.element(t.kind, packed, f.add(panel_at, filled))
-                for v in range(1, t.vectors + 1):
-                    with f.when(f.compare("eq", width, v)):
-                        f.do(
-                            f"call void @pack_columns{v}(ptr {x}, i64 {w.b_column}, "
-                            f"i64 {w.b_row}, i64 {count}, i64 {steps}, ptr {to})"
-                        )
+                f.do(
+                    f"call void @pack_columns(ptr {x}, i64 {w.b_column}, i64 {w.b_row}, "
+                    f"i64 {count}, i64 {steps}, ptr {to}, "
+                    f"i64 {f.mul(width, t.lanes)})"
+                )
     return f.text()
 
 
@@ -313,7 +328,7 @@ def _tiles(t: Tile) -> str:
                 to = f.element(t.kind, rows_packed, f.add(f.mul(i, k), filled))
                 f.do(
                     f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
-                    f"i64 {count}, i64 {steps}, ptr {to})"
+                    f"i64 {count}, i64 {steps}, ptr {to}, i64 {t.rows})"
                 )
         with f.loop(panel0, panel1) as panel:
             first, width = _panel(f, w, panel)
