@@ -17,6 +17,7 @@ from graphc.backends.cpu import (
     gemm,
     jit,
     memory,
+    outline,
     program_cache,
     register_tile,
 )
@@ -24,7 +25,6 @@ from graphc.backends.cpu.driver import DriverPrinter, Frame, KernelCode, Launch
 from graphc.backends.cpu.entry import native_entry
 from graphc.backends.cpu.library import Modules, ensure_loaded
 from graphc.backends.cpu.pool import begin_pool, pool
-from graphc.backends.cpu.printer import KernelPrinter
 from graphc.backends.cpu.program_cache import EntryParts
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
@@ -52,7 +52,7 @@ def _launch(
     canonical = Canonical(kernel)
     code = _codes.get(canonical.key) or printed.get(canonical.key)
     if code is None:
-        printer = KernelPrinter(kernel, canonical)
+        printer = outline.printed(kernel, canonical)
         modules.need_externals(printer.module)
         modules.need(printer.name, printer.text, printer.kind)
         code = KernelCode(printer.name, tuple(printer.parameters))
@@ -309,7 +309,7 @@ class Executable:
                 name = self.name(step.kernel)
                 if name not in texts:
                     canonical = Canonical(step.kernel)
-                    texts[name] = KernelPrinter(step.kernel, canonical).text
+                    texts[name] = outline.printed(step.kernel, canonical).text
         return texts
 
     def name(self, kernel: Kernel) -> str:

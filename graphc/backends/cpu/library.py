@@ -21,8 +21,8 @@ def ensure_loaded(name: str, text: str, kind: str = "loops") -> int:
 
 def load_externals(module: LlvmModule) -> None:
     """Load the functions that a module refers to and others define."""
-    for name, text in module.externals.items():
-        ensure_loaded(name, text, "straight")
+    for name, (text, kind) in module.externals.items():
+        ensure_loaded(name, text, kind)
 
 
 class Modules:
@@ -43,8 +43,8 @@ class Modules:
 
     def need_externals(self, module: LlvmModule) -> None:
         """Begin with the functions that a module refers to and others define."""
-        for name, text in module.externals.items():
-            self.need(name, text, "straight")
+        for name, (text, kind) in module.externals.items():
+            self.need(name, text, kind)
 
     def ahead(self, text: str, kind: str) -> None:
         """Begin to compile a module that something else will load."""
