@@ -109,7 +109,7 @@ def compiles() -> None:
     def scalars(count: int) -> tuple[list, list]:
         x, y = cg.scalar("x"), cg.scalar("y")
         z = x
-        for _ in range(count // 4):
+        for _ in range(count // 6):
             z = cg.sin(z) * y + x / (1.0 + z * z)
         return [x, y], [z, *cg.grad(z, [x, y])]
 
