@@ -36,8 +36,9 @@ from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.leaf import constant_
 from graphc.ops.scalars import Index
 from graphc.schedule.access import row_major
+from graphc.schedule.estimate import worth_a_scratch_row
 from graphc.schedule.evaluate import Evaluation, KernelCall, Memory
-from graphc.schedule.fusion import CHEAP_COST, Fusion, Group
+from graphc.schedule.fusion import Fusion, Group
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
@@ -202,7 +203,7 @@ class GroupLowering(Evaluation):
                 and without_ones(node.shape[len(self.rows) :]) == inner
                 and isinstance(node.op, Elementwise)
                 and (node.op.transcendental or node in self.of_node)
-                and self.fusion.info[node].cost > CHEAP_COST
+                and worth_a_scratch_row(self.fusion.info[node].cost)
             ):
                 out.append(node)
         return out
@@ -231,7 +232,7 @@ class GroupLowering(Evaluation):
             value = self.value(item.node, place)
             buffer = self.node_buffer(item.node, True)
             inside.append(Store(buffer, row_major(place, item.node.shape), value))
-            if inner and self.fusion.info[item.node].cost > CHEAP_COST:
+            if inner and worth_a_scratch_row(self.fusion.info[item.node].cost):
                 rowed[item.node] = buffer
         nest: list[Statement] = inside
         for v, extent in zip(reversed(variables), reversed(inner)):

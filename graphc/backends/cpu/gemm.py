@@ -31,7 +31,8 @@ computes rows lo to hi, counted through the matrices of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -73,13 +74,22 @@ GRAIN = 1 << 19
 """Operations that are worth another chunk."""
 
 
-def source(letter: str) -> str:
-    """Return the LLVM code of the products of one dtype."""
+_MICRO = rf"(?:{'|'.join(MICROS)})\d+"
+
+
+def source(letter: str) -> tuple[str, str]:
+    """Return the LLVM code of the products of one dtype: the inner loops, and the rest.
+
+    They are compiled side by side.
+    """
     t = tile(letter)
-    widths = range(1, t.vectors + 1)
     vector = f"<{t.lanes} x {t.kind}>"
     suffix = f"v{t.lanes}f{8 * t.itemsize}"
-    return "\n".join(
+    inner = "\n".join(
+        micro(t, width, kind) for width in range(1, t.vectors + 1) for kind in MICROS
+    )
+    given = re.findall(rf"define internal (void @{_MICRO}\(.*?\))", inner, re.DOTALL)
+    shared = "\n".join(
         [
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
@@ -88,11 +98,15 @@ def source(letter: str) -> str:
                 declare_masked(t, lanes)
                 for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})
             ),
+        ]
+    )
+    rest = "\n".join(
+        [
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            *(micro(t, width, kind) for width in widths for kind in MICROS),
+            *(f"declare {one}" for one in given),
             pack(t, "rows", t.rows),
-            *(pack(t, f"columns{w}", w * t.lanes) for w in widths),
+            pack(t, "columns", t.lanes),
             _place(letter),
             _pack_columns(t),
             _tiles(t),
@@ -103,15 +117,29 @@ def source(letter: str) -> str:
             _product(t, letter),
         ]
     )
+    inner = inner.replace("define internal", "define")
+    first, second = (
+        re.sub(rf"@({_MICRO})\b", rf"@graphc_\1_{letter}", f"{shared}\n{code}")
+        for code in (inner, rest)
+    )
+    return first, second
+
+
+@lru_cache(maxsize=2)
+def modules_of(letter: str) -> Sequence[tuple[Sequence[str], str]]:
+    """Return the modules of the products of one dtype: their functions, and `source`."""
+    widths = range(1, tile(letter).vectors + 1)
+    inner = [f"graphc_{kind}{w}_{letter}" for w in widths for kind in MICROS]
+    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
+    return tuple(zip((inner, names), source(letter)))
 
 
 @lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
-    text = source(letter)
-    code, key = machine_code(text, "vectors"), key_of(text, "vectors")
-    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
-    jit.load_named(names, code, key, jit.declared(text))
+    for names, text in modules_of(letter):
+        code, key = machine_code(text, "vectors"), key_of(text, "vectors")
+        jit.load_named(names, code, key, jit.declared(text))
 
 
 def _place(letter: str) -> str:
@@ -264,12 +292,11 @@ def _pack_columns(t: Tile) -> str:
                 x = f.element(t.kind, b, f.add(offset, f.mul(skipped, w.b_row)))
                 filled = f.mul(done, f.mul(width, t.lanes))
                 to = f.element(t.kind, packed, f.add(panel_at, filled))
-                for v in range(1, t.vectors + 1):
-                    with f.when(f.compare("eq", width, v)):
-                        f.do(
-                            f"call void @pack_columns{v}(ptr {x}, i64 {w.b_column}, "
-                            f"i64 {w.b_row}, i64 {count}, i64 {steps}, ptr {to})"
-                        )
+                f.do(
+                    f"call void @pack_columns(ptr {x}, i64 {w.b_column}, i64 {w.b_row}, "
+                    f"i64 {count}, i64 {steps}, ptr {to}, "
+                    f"i64 {f.mul(width, t.lanes)})"
+                )
     return f.text()
 
 
@@ -349,7 +376,7 @@ def _tiles(t: Tile) -> str:
                 to = f.element(t.kind, rows_packed, f.add(f.mul(i, k), filled))
                 f.do(
                     f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
-                    f"i64 {count}, i64 {steps}, ptr {to})"
+                    f"i64 {count}, i64 {steps}, ptr {to}, i64 {t.rows})"
                 )
         with f.loop(panel0, panel1) as panel:
             first, width = _panel(f, w, panel)
