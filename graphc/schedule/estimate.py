@@ -6,7 +6,9 @@ store take as long as some operations, whatever the dtype, for registers and lan
 the caches are as wide for operations as for bytes: an element half as large is loaded,
 and computed, in half the time. Arrays that no cache holds cost more, by `FAR`.
 
-The numbers were found on the reference machine by the workloads of `graphc bench`.
+`LOAD` and `STORE` keep the boundaries that constants of operations alone had drawn,
+which were found with the workloads of `graphc bench`: their loop nests are the same.
+`FAR` and `NEAR` are round numbers for a cache of some megabytes.
 """
 
 from __future__ import annotations
