@@ -1,0 +1,1 @@
+"""The CUDA backend: kernels printed as Python that numba compiles for devices."""

@@ -1,0 +1,368 @@
+"""The one place that knows which package compiles for CUDA.
+
+Two serve: the package numba-cuda, which puts itself in the place of `numba.cuda`, and
+the target of that name that numba itself brings and deprecates. Only what both have is
+used: a Python function whose parameters are pointers and integers is compiled to PTX,
+without a device or a driver. What one of them lacks is done to the text: the entry gets
+a name of graphc's choice, and the bound on the threads of a block.
+
+PTX becomes a *cubin*, code of one kind of device, by NVIDIA's linker: nvJitLink
+from the packages ``cuda.bindings`` and ``nvidia-nvjitlink``, or ``ptxas`` of a toolkit.
+Both tell how many registers a kernel takes, and what it spills.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphc.types.errors import ConfigError, InternalError, MissingPackageError
+
+CAPABILITY = (9, 0)
+"""The compute capability that kernels are compiled for where there is no device."""
+
+INSTALL = "pip install 'graphc[cuda]'"
+
+_TOOLKITS = ("nvidia/cu13", "nvidia/cuda_nvcc")  # in site-packages, with nvvm in them
+
+
+class Cubin(NamedTuple):
+    """The machine code of one kernel.
+
+    Attributes
+    ----------
+    image : bytes
+        An ELF file, or PTX where no linker is installed: the driver takes either.
+    registers : int or None
+        Registers of a thread; None if the linker does not tell.
+    spill_bytes : int
+        Bytes that a thread stores and loads for want of registers.
+    shared_bytes : int
+        Static shared memory of a block.
+    log : str
+        What the linker says.
+    """
+
+    image: bytes
+    registers: int | None
+    spill_bytes: int
+    shared_bytes: int
+    log: str
+
+
+def simulated() -> bool:
+    """Tell whether kernels run in numba's simulator (``NUMBA_ENABLE_CUDASIM=1``)."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
+@lru_cache
+def package() -> str | None:
+    """Return the package that compiles: "numba-cuda", "numba" or None."""
+    if find_spec("numba_cuda") is not None:
+        return "numba-cuda"
+    return None if find_spec("numba") is None else "numba"
+
+
+def available() -> bool:
+    """Tell whether kernels can be compiled, or simulated, in this process."""
+    return _why_not() is None
+
+
+def require() -> None:
+    """Raise unless kernels can be compiled, or simulated, in this process.
+
+    Raises
+    ------
+    MissingPackageError
+        If a package or NVIDIA's compiler library is missing; it says what to install.
+    """
+    why = _why_not()
+    if why is not None:
+        raise MissingPackageError(
+            f"the CUDA backend cannot compile kernels: {why} Install {INSTALL}."
+        )
+
+
+@lru_cache
+def _why_not() -> str | None:
+    """Return what is missing, None if nothing is."""
+    if package() is None:
+        return "neither numba-cuda nor numba is installed."
+    try:
+        cuda = _cuda()
+        if not simulated():
+            with _quiet():
+                import_module(f"{cuda.__name__}.cudadrv.nvvm").NVVM()
+    except Exception as error:
+        kind = type(error).__name__
+        return f"the package {package()} cannot be used ({kind}: {error})."
+    return None
+
+
+@lru_cache
+def _cuda() -> Any:
+    """Import `numba.cuda`, whichever package that is."""
+    _find_toolkit()
+    # numba-cuda 0.30 looks up a function that NumPy 2.5 has no more
+    lacking = package() == "numba-cuda" and not hasattr(np, "row_stack")
+    if lacking:
+        setattr(np, "row_stack", np.vstack)  # noqa: B010 - unknown to NumPy's stubs
+    try:
+        with _quiet():
+            return import_module("numba.cuda")
+    finally:
+        if lacking:
+            delattr(np, "row_stack")
+
+
+def _find_toolkit() -> None:
+    """Let numba's own target find the compiler library of NVIDIA's wheels."""
+    if package() != "numba" or os.environ.get("CUDA_HOME"):
+        return
+    if os.path.exists("/usr/local/cuda/nvvm"):
+        return
+    for folder in sys.path:
+        for name in _TOOLKITS:
+            path = os.path.join(folder, name)
+            if os.path.isdir(os.path.join(path, "nvvm")):
+                os.environ["CUDA_HOME"] = path
+                return
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Do not show the packages' warnings: of deprecation, of small grids."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cuda":
+        require()
+        return _cuda()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# -------------------------------------------------------------------- compiling
+
+
+def compile_ptx(
+    function: Callable[..., None],
+    signature: Sequence[str],
+    name: str,
+    cc: tuple[int, int] = CAPABILITY,
+    max_threads: int | None = None,
+    fastmath: bool = False,
+) -> str:
+    """Compile a kernel to PTX.
+
+    Parameters
+    ----------
+    function : callable
+        In the Python that numba compiles; it returns nothing.
+    signature : sequence of str
+        The type of each parameter: a scalar such as ``"int32"``, or ``"float32*"``.
+    name : str
+        What the entry point is called.
+    cc : (int, int)
+        The compute capability.
+    max_threads : int, optional
+        The most threads that a block is launched with; registers are given out so
+        that these fit.
+    fastmath : bool
+        Whether division, square root and functions may be approximate.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    MissingPackageError
+        If there is no compiler.
+    InternalError
+        If the function is none that numba compiles: kernels are printed by graphc.
+    """
+    require()
+    cuda = _cuda()
+    types = import_module("numba.core.types")
+    if package() == "numba-cuda":
+        types = cuda.types
+
+    def type_of(text: str) -> Any:
+        scalar = getattr(types, text.rstrip("*"))
+        return types.CPointer(scalar) if text.endswith("*") else scalar
+
+    try:
+        with _quiet():
+            text, _ = cuda.compile(
+                function,
+                types.void(*map(type_of, signature)),
+                device=False,
+                fastmath=fastmath,
+                cc=cc,
+                abi="numba",
+                output="ptx",
+            )
+    except Exception as error:
+        raise InternalError(
+            f"kernel {name} does not compile for CUDA: {error}"
+        ) from error
+    return _renamed(text, name, max_threads)
+
+
+_ENTRY = re.compile(r"\.entry\s+([\w$]+)\s*\(([^)]*)\)([^{]*)\{")
+
+
+def _renamed(ptx: str, name: str, max_threads: int | None) -> str:
+    """Give the one entry of PTX a name, and the bound on its threads."""
+    entries = _ENTRY.findall(ptx)
+    if len(entries) != 1:
+        raise InternalError(f"kernel {name}: {len(entries)} entries in its PTX")
+    mangled = entries[0][0]
+    ptx = re.sub(rf"(?<![\w$]){re.escape(mangled)}(?=_param_|(?![\w$]))", name, ptx)
+    if max_threads is None:
+        return ptx
+    bound = f"\n.maxntid {max_threads}, 1, 1\n"
+    return _ENTRY.sub(lambda m: m[0][:-1].rstrip() + bound + "{", ptx, count=1)
+
+
+def jit(function: Callable[..., None]) -> Any:
+    """Return a kernel that the simulator runs: ``jit(f)[grid, block](*arguments)``.
+
+    Raises
+    ------
+    ConfigError
+        If the simulator is not on.
+    """
+    if not simulated():
+        raise ConfigError(
+            "kernels run without a device in numba's simulator only: set "
+            "NUMBA_ENABLE_CUDASIM=1 before graphc is imported."
+        )
+    require()
+    with _quiet():
+        return _cuda().jit(function)
+
+
+# -------------------------------------------------------------------- linking
+
+
+def linker() -> str | None:
+    """Return what makes cubins: "nvjitlink", "ptxas", or None."""
+    if _nvjitlink() is not None:
+        return "nvjitlink"
+    return None if shutil.which("ptxas") is None else "ptxas"
+
+
+@lru_cache
+def _nvjitlink() -> Any:
+    try:
+        module = import_module("cuda.bindings.nvjitlink")
+        module.version()  # loads the library
+    except Exception:
+        return None
+    return module
+
+
+def link(ptx: str, cc: tuple[int, int] = CAPABILITY) -> Cubin:
+    """Return the machine code of PTX for a compute capability.
+
+    Without a linker that is the PTX itself, which the driver compiles when it is
+    loaded; then nothing is known of registers.
+
+    Raises
+    ------
+    InternalError
+        If the PTX is wrong.
+    """
+    arch = f"sm_{cc[0]}{cc[1]}"
+    tool = linker()
+    if tool is None:
+        return Cubin(ptx.encode(), None, 0, 0, "no linker is installed")
+    image, log = (_by_nvjitlink if tool == "nvjitlink" else _by_ptxas)(ptx, arch)
+    return _report(image, log)
+
+
+def _by_nvjitlink(ptx: str, arch: str) -> tuple[bytes, str]:
+    module = _nvjitlink()
+    options = [f"-arch={arch}", "-verbose"]
+    handle = module.create(len(options), options)
+    try:
+        data = ptx.encode()
+        try:
+            kind = module.InputType.PTX
+            module.add_data(handle, kind, data, len(data), "kernel.ptx")
+            module.complete(handle)
+        except module.nvJitLinkError as error:
+            log = _text(module, handle, "error")
+            raise InternalError(f"PTX does not link: {error}. {log}") from error
+        image = bytearray(module.get_linked_cubin_size(handle))
+        module.get_linked_cubin(handle, image)
+        return bytes(image), _text(module, handle, "info")
+    finally:
+        module.destroy(handle)
+
+
+def _text(module: Any, handle: Any, kind: str) -> str:
+    size = getattr(module, f"get_{kind}_log_size")(handle)
+    if size <= 1:
+        return ""
+    log = bytearray(size)
+    getattr(module, f"get_{kind}_log")(handle, log)
+    return log.split(b"\0")[0].decode(errors="replace")
+
+
+def _by_ptxas(ptx: str, arch: str) -> tuple[bytes, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        source = os.path.join(folder, "kernel.ptx")
+        target = os.path.join(folder, "kernel.cubin")
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(ptx)
+        command = ["ptxas", "-v", f"-arch={arch}", source, "-o", target]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise InternalError(f"PTX does not link: {done.stderr}")
+        with open(target, "rb") as file:
+            return file.read(), done.stderr + done.stdout
+
+
+def _report(image: bytes, log: str) -> Cubin:
+    def numbers(pattern: str) -> list[int]:
+        return [int(n) for n in re.findall(pattern, log)]
+
+    # nvJitLink tells some of it twice: for the PTX and for what is linked
+    registers = numbers(r"[Uu]sed (\d+) registers")
+    spills = sum(numbers(r"(\d+) bytes spill (?:stores|loads)"))
+    shared = max(numbers(r"(\d+) bytes smem"), default=0)
+    return Cubin(image, max(registers, default=None), spills, shared, log)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what compiles, by the package's name.
+
+    Only what is installed is in it; nothing is imported.
+    """
+    names = ["numba", "numba-cuda", "llvmlite", "cuda-bindings"]
+    names += ["nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvcc-cu12"]
+    found: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
