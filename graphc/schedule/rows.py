@@ -41,12 +41,6 @@ from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
-MAX_CHUNKS = 32
-"""Into how many chunks the rows are split at the most."""
-
-CHUNK_WORK = 1 << 15
-"""Operations a chunk should have at least: some microseconds of work."""
-
 
 @dataclass(eq=False)
 class _Item:
@@ -384,8 +378,10 @@ class GroupLowering(Evaluation):
         rows = [RowLoop(row, 0, width, body)]
         label = "combine " + names(nodes)
         kernel = Kernel(width, chunk, [], rows, [], buffers, [], label)
-        work = sizes.floordiv(width * self.chunks * len(nodes), CHUNK_WORK)
-        chunks = sizes.maximum(1, sizes.minimum(MAX_CHUNKS, work))
+        machine = self.fusion.machine
+        work = width * self.chunks * len(nodes)
+        some = sizes.floordiv(work, machine.chunk_work)
+        chunks = sizes.maximum(1, sizes.minimum(machine.chunks, some))
         return KernelCall(kernel, memory, chunks, nodes)
 
 

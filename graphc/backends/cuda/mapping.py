@@ -1,0 +1,394 @@
+"""Which threads run what of a kernel.
+
+A kernel of the IR is a parallel loop over rows around inner loops. There are three ways
+to share it out:
+
+- **rows**: each thread runs rows of its own, inner loops and all. Threads next to each
+  other read what lies next to each other if rows are elements.
+- **inner**: the threads of a warp or a block (the *lanes*) run a row together: its inner
+  loops are dealt out, and reductions end in a tree over the lanes.
+- **serial**: one thread runs each chunk of rows. It is always possible.
+
+The choice weighs the memory transactions of each way: 32 threads that read 32 elements
+in a row are a few, 32 that read far apart are 32. It depends on the kernel and on sizes
+alone, never on the device, and trees are fixed: results are the same on every device,
+and every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from graphc.kernels.ir import (
+    Accumulator,
+    Current,
+    Dynamic,
+    Kernel,
+    Load,
+    Loop,
+    LoopVar,
+    Set,
+    Start,
+    Statement,
+    Store,
+    Update,
+    all_values,
+    size_of,
+    value_atoms,
+)
+from graphc.schedule.evaluate import KernelCall
+from graphc.schedule.machine import Machine
+from graphc.types import sizes
+from graphc.types.sizes import Function, SizeLike
+
+MACHINE = Machine(
+    name="cuda", chunks=528, chunk_work=1 << 14, blocks=False, pipelines=False
+)
+"""What the schedule is told: enough chunks for four blocks on each of 132 processors."""
+
+WARP = 32
+SECTOR = 32
+"""Bytes that memory moves at the least."""
+
+LONGEST_LANES = 512
+THREADS = 256
+BLOCKS = 132 * 8
+"""Blocks of a launch at the most: what more there is, each does in turn."""
+
+BUSY = 132 * 512
+"""Threads below which memory waits for threads."""
+
+_UNKNOWN = 32  # rounds of a loop whose extent depends on other loops
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """How the threads of a launch share a kernel.
+
+    Attributes
+    ----------
+    kind : str
+        "rows", "inner" or "serial".
+    lanes : int
+        Threads that run a row (or, of a chunk with totals, all its rows) together.
+    threads : int
+        Of a block, a multiple of the lanes.
+    narrow : bool
+        Whether all indices fit 32 bits.
+    simulated : bool
+        Whether warps have no instructions of their own.
+    """
+
+    kind: str
+    lanes: int
+    threads: int
+    narrow: bool
+    simulated: bool = False
+
+
+class Access:
+    """What of a kernel decides which threads may run it, and how.
+
+    Attributes
+    ----------
+    chunked : bool
+        Whether chunks have memory or totals of their own.
+    rows : bool
+        Whether the rows of a chunk may run at the same time.
+    dealt : set of int
+        The ids of the inner loops that may be dealt out: each innermost, or the loop
+        around it.
+    inner : bool
+        Whether every inner loop is, or is within or around, one of `dealt`.
+    """
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        bodies = [kernel.before, *(p.body for p in kernel.loops), kernel.after]
+        stores = [s for body in bodies for s in _walk(body) if isinstance(s, Store)]
+        within = [
+            s for p in kernel.loops for s in _walk(p.body) if isinstance(s, Store)
+        ]
+        self.chunked = bool(kernel.before or kernel.after) or any(
+            kernel.chunk in _atoms(s.offset) for s in stores
+        )
+        self.rows = not any(kernel.chunk in _atoms(s.offset) for s in within)
+        self.rows = self.rows and all(
+            may_deal(part.var, part.body) or not self.chunked for part in kernel.loops
+        )
+        self.dealt: set[int] = set()
+        self.inner = True
+        for body in bodies:
+            for s in body:
+                if isinstance(s, Loop):
+                    self.inner &= self._deal(s)
+
+    def _deal(self, loop: Loop) -> bool:
+        """Choose what to deal out of a nest; tell whether all its loops are covered."""
+        inner = [s for s in loop.body if isinstance(s, Loop)]
+        if inner and all(self._deal(s) for s in inner):
+            # what stands beside loops within this one runs on all lanes alike, which
+            # only a store of one lane, and no running total, survives
+            if not any(isinstance(s, Set) for s in loop.body):
+                return True
+        if may_deal(loop.var, loop.body):
+            for s in _walk(loop.body):
+                self.dealt.discard(id(s))
+            self.dealt.add(id(loop))
+            return True
+        return False
+
+
+def may_deal(var: LoopVar, body: Sequence[Statement]) -> bool:
+    """Tell whether the rounds of a loop may run at the same time.
+
+    So they may if each element is stored to in one round only, and if what outlives a
+    round is a reduction's total, or nothing.
+    """
+    own = {s.accumulator.number for s in _walk(body) if isinstance(s, Start)}
+    innermost = not any(isinstance(s, Loop) for s in body)
+    for s in _walk(body):
+        if isinstance(s, Set) and s.accumulator.number not in own:
+            return False
+        if isinstance(s, Store) and not _apart(s, var, innermost):
+            return False
+    for v in all_values(body):
+        if isinstance(v, Current) and v.accumulator.number not in own:
+            return False
+        if isinstance(v, Accumulator) and v.number not in own:
+            if any(
+                isinstance(s, Update) and s.accumulator.number == v.number
+                for s in _walk(body)
+            ):
+                return False
+    return True
+
+
+def _apart(store: Store, var: LoopVar, innermost: bool) -> bool:
+    """Tell whether each round of a loop stores to places of its own.
+
+    Plain stores of a kernel go to each element once, unless indices are computed.
+    """
+    linear = False
+    if isinstance(store.offset, int):
+        return False
+    for monomial, _ in store.offset.terms:
+        for atom in monomial:
+            if atom == var:
+                linear = True
+            elif isinstance(atom, Dynamic):
+                if var in _atoms(sizes.of_atom(atom)) or not innermost:
+                    return False
+            elif isinstance(atom, Function) and var in _atoms(sizes.of_atom(atom)):
+                if store.instruction is not None or innermost:
+                    return False
+                linear = True
+    return linear and (store.instruction is None or innermost)
+
+
+def _walk(body: Sequence[Statement]) -> Iterator[Statement]:
+    for s in body:
+        yield s
+        if isinstance(s, Loop):
+            yield from _walk(s.body)
+
+
+def _atoms(size: SizeLike) -> set[object]:
+    """Return the atoms that an index depends on, through computed ones too."""
+    out: set[object] = set()
+    stack = list(value_atoms(size))
+    while stack:
+        atom = stack.pop()
+        if atom in out:
+            continue
+        out.add(atom)
+        if isinstance(atom, Dynamic):
+            stack += [
+                a for s in _sizes_of(atom.value) for a in value_atoms(s) if a not in out
+            ]
+    return out
+
+
+def _sizes_of(value: object) -> Iterator[SizeLike]:
+    stack, seen = [value], set()
+    while stack:
+        v = stack.pop()
+        if id(v) in seen:
+            continue
+        seen.add(id(v))
+        yield size_of(v)  # type: ignore[arg-type]
+        stack += list(getattr(v, "operands", ()))
+        if isinstance(v, Current):
+            yield sizes.of_atom(v.loop)
+
+
+# ----------------------------------------------------------------- the choice
+
+
+def choose(
+    call: KernelCall,
+    size: Callable[[SizeLike], int],
+    simulated: bool = False,
+) -> Mapping:
+    """Return how a kernel is shared out at some sizes.
+
+    Parameters
+    ----------
+    call : KernelCall
+    size : callable
+        Gives the integer of a size that depends on dimensions only.
+    simulated : bool
+        Whether the simulator runs it: few threads, no warps.
+    """
+    kernel = call.kernel
+    access = access_of(kernel)
+    elements = [size(m.size) for m in call.memory]
+    rows = size(kernel.rows)
+    narrow = max([rows, size(call.chunks), *elements], default=0) < 2**31 - 2**20
+    longest = max((_extent(s, size) for s in _dealt_loops(access)), default=1)
+    kind = "serial"
+    if access.rows and access.inner and access.dealt:
+        threads = rows if not access.chunked else size(call.chunks) * THREADS
+        by_rows = _cost(access, size, None) * _idle(min(rows, threads))
+        lanes = _lanes(longest, simulated)
+        groups = size(call.chunks) if access.chunked else rows
+        by_inner = _cost(access, size, access.dealt) * _idle(
+            groups * min(lanes, longest)
+        )
+        kind = "rows" if by_rows <= by_inner else "inner"
+    elif access.rows:
+        kind = "rows"
+    elif access.inner and access.dealt:
+        kind = "inner"
+    if kind == "inner":
+        lanes = _lanes(longest, simulated)
+        threads = lanes if simulated or lanes > WARP else THREADS
+        return Mapping(kind, lanes, threads, narrow, simulated)
+    threads = 4 if simulated else THREADS
+    if kind == "rows" and rows < threads:
+        threads = max(1, min(threads, -(-rows // WARP) * WARP))
+    lanes = threads if kind == "rows" and access.chunked else 1
+    return Mapping(kind, lanes, threads, narrow, simulated)
+
+
+def grid(
+    call: KernelCall, mapping: Mapping, size: Callable[[SizeLike], int]
+) -> tuple[int, int]:
+    """Return the blocks of a launch, and their threads; no blocks: nothing to do."""
+    rows = size(call.kernel.rows)
+    groups = mapping.threads // mapping.lanes
+    if access_of(call.kernel).chunked:
+        return -(-size(call.chunks) // groups), mapping.threads
+    blocks = -(-rows // groups)
+    return min(blocks, 4 if mapping.simulated else BLOCKS), mapping.threads
+
+
+def access_of(kernel: Kernel) -> Access:
+    found = _found.get(id(kernel))
+    if found is None or found.kernel is not kernel:
+        if len(_found) > 10_000:
+            _found.clear()
+        found = _found[id(kernel)] = Access(kernel)
+    return found
+
+
+_found: dict[int, Access] = {}
+
+
+def _lanes(longest: int, simulated: bool) -> int:
+    if simulated:
+        return 4
+    lanes = WARP
+    while lanes < LONGEST_LANES and longest > 8 * lanes:
+        lanes *= 2
+    return lanes
+
+
+def _idle(threads: int) -> float:
+    """Return by how much memory waits for want of threads."""
+    return max(1.0, BUSY / max(1, threads))
+
+
+def _dealt_loops(access: Access) -> Iterator[Loop]:
+    for s in access.kernel.statements():
+        if id(s) in access.dealt:
+            assert isinstance(s, Loop)
+            yield s
+
+
+def _extent(loop: Loop, size: Callable[[SizeLike], int]) -> int:
+    try:
+        return size(loop.extent)
+    except KeyError:
+        return _UNKNOWN
+
+
+def _cost(
+    access: Access, size: Callable[[SizeLike], int], dealt: set[int] | None
+) -> float:
+    """Return the bytes that the accesses of a row move, in ways to deal it out.
+
+    Parameters
+    ----------
+    dealt : set of int or None
+        The ids of the loops that are dealt out; None if rows are.
+    """
+    total = 0.0
+    stack: list[tuple[Statement, float, LoopVar | None]] = []
+    for part in access.kernel.loops:
+        var = part.var if dealt is None else None
+        stack += [(s, 1.0, var) for s in part.body]
+    while stack:
+        s, weight, var = stack.pop()
+        if isinstance(s, Loop):
+            if dealt is not None and id(s) in dealt:
+                var = s.var
+            rounds = weight * max(1, _extent(s, size))
+            stack += [(b, rounds, var) for b in s.body]
+            continue
+        loads = [v for v in all_values([s]) if isinstance(v, Load)]
+        places = [(v.offset, v.dtype.itemsize) for v in loads]
+        if isinstance(s, Store):
+            places.append((s.offset, s.buffer.dtype.itemsize))
+        for offset, itemsize in places:
+            total += weight * _moved(_stride(offset, var, size), itemsize)
+    return total
+
+
+def _moved(stride: int, itemsize: int) -> float:
+    """Return the bytes that one thread's access moves, its neighbours' considered."""
+    if stride == 0:
+        return SECTOR / WARP
+    return min(SECTOR, abs(stride) * itemsize)
+
+
+def _stride(
+    offset: SizeLike, var: LoopVar | None, size: Callable[[SizeLike], int]
+) -> int:
+    """Return how far apart two threads next to each other read."""
+    if var is None or isinstance(offset, int):
+        return 0
+    stride = 0
+    for monomial, c in offset.terms:
+        factor, found = c, False
+        for atom in monomial:
+            if atom == var:
+                found = True
+            elif isinstance(atom, Function) and var in _atoms(sizes.of_atom(atom)):
+                if atom.name == "//":
+                    factor = 0  # the same for most neighbours
+                else:
+                    factor *= _stride(atom.left, var, size) or 1
+                found = True
+            elif isinstance(atom, Dynamic):
+                if var in _atoms(sizes.of_atom(atom)):
+                    return SECTOR
+            else:
+                try:
+                    factor *= size(sizes.of_atom(atom))
+                except KeyError:
+                    factor *= _UNKNOWN
+        if found:
+            stride += factor
+    return stride
