@@ -41,6 +41,7 @@ from graphc.kernels.ir import (
     Update,
     all_values,
     statements,
+    value_atoms,
 )
 from graphc.types import dtypes
 from graphc.types.sizes import Atom, SizeLike
@@ -92,11 +93,15 @@ class KernelPrinter(Placement):
             for v in all_values(list(kernel.statements()))
             if isinstance(v, Load)
         }
-        stores = [s for s in kernel.statements() if isinstance(s, Store)]
         self.shared = {
             s.buffer.number
-            for s in stores
-            if s.buffer.number in loads or s.instruction is not None
+            for s in kernel.statements()
+            if isinstance(s, Store)
+            and (
+                s.buffer.number in loads  # or what one store left, another changes
+                or s.instruction is not None
+                or any(isinstance(a, Dynamic) for a in value_atoms(s.offset))
+            )
         }
         body = self._print()
         digest = hashlib.sha256(body.encode()).hexdigest()[:20]

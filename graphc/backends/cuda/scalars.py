@@ -213,7 +213,7 @@ class PythonScalars:
         return self._wrapped(f"-{a.text}", a.dtype)
 
     def _abs(self, name: str, a: Value) -> Value:
-        if a.dtype.kind == "u":
+        if a.dtype.kind in "ub":
             return a
         return self._call("abs", a.dtype, a)
 
