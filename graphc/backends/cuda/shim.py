@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -208,7 +209,7 @@ def compile_ptx(
         return types.CPointer(scalar) if text.endswith("*") else scalar
 
     try:
-        with _quiet():
+        with _quiet(), _capability(cc):
             text, _ = cuda.compile(
                 function,
                 types.void(*map(type_of, signature)),
@@ -241,6 +242,29 @@ def _renamed(ptx: str, name: str, max_threads: int | None) -> str:
     return _ENTRY.sub(lambda m: m[0][:-1].rstrip() + bound + "{", ptx, count=1)
 
 
+def device_function(function: Callable[..., Any]) -> Any:
+    """Return a function that kernels may call; it is compiled into each that does."""
+    if simulated():
+        return function
+    require()
+    return _cuda().jit(device=True)(function)
+
+
+@contextmanager
+def _capability(cc: tuple[int, int]) -> Iterator[None]:
+    """Compile device functions for a compute capability, too.
+
+    Both packages would ask the current device, and fail where there is none.
+    """
+    module = import_module("numba.cuda.dispatcher")
+    asked = module.get_current_device
+    module.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
+    try:
+        yield
+    finally:
+        module.get_current_device = asked
+
+
 def jit(function: Callable[..., None]) -> Any:
     """Return a kernel that the simulator runs: ``jit(f)[grid, block](*arguments)``.
 
@@ -257,6 +281,13 @@ def jit(function: Callable[..., None]) -> Any:
     require()
     with _quiet():
         return _cuda().jit(function)
+
+
+def simulated_array(array: np.ndarray) -> Any:
+    """Return NumPy memory as the simulator's kernels take it without copying."""
+    require()
+    module = f"{_cuda().__name__}.simulator.cudadrv.devicearray"
+    return import_module(module).FakeCUDAArray(array)
 
 
 # -------------------------------------------------------------------- linking
