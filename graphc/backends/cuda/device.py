@@ -156,6 +156,29 @@ class _Done:
     done = True
 
 
+class HostPointer:
+    """Memory of the host, indexed from some element on, as a pointer is.
+
+    Unlike one it does not reach beyond the array that it points into.
+    """
+
+    def __init__(self, array: np.ndarray, start: int):
+        self.array = array
+        self.start = start
+
+    def _at(self, index: int) -> int:
+        at = self.start + int(index)
+        if not 0 <= at < self.array.size:
+            raise IndexError(f"element {at} of {self.array.size}")
+        return at
+
+    def __getitem__(self, index: int) -> Any:
+        return self.array[self._at(index)]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self.array[self._at(index)] = value
+
+
 class SimulatedRun:
     """Steps that run one after another on NumPy arrays."""
 
@@ -180,14 +203,20 @@ class SimulatedRun:
     def capture(self, bases: Sequence[np.ndarray]) -> None:
         return None
 
+    def _bytes(self, bases: Sequence[np.ndarray], p: Pointer, count: int) -> Any:
+        return bases[p.base].reshape(-1).view(np.uint8)[p.offset : p.offset + count]
+
     def _run(self, group: Group, bases: Sequence[np.ndarray]) -> None:
         def address(p: Pointer) -> int:
             return bases[p.base].ctypes.data + p.offset
 
-        def memory(p: Pointer, dtype: str) -> np.ndarray:
-            raw = bases[p.base].reshape(-1).view(np.uint8)[p.offset :]
+        def memory(p: Pointer, dtype: str) -> HostPointer:
+            raw = bases[p.base].reshape(-1).view(np.uint8)
             size = np.dtype(dtype).itemsize
-            return raw[: raw.size // size * size].view(dtype)
+            before = p.offset % size
+            whole = (raw.size - before) // size * size
+            array = raw[before : before + whole].view(dtype)
+            return HostPointer(array, p.offset // size)
 
         for step in group:
             if isinstance(step, Launch):
@@ -195,8 +224,7 @@ class SimulatedRun:
                 for kind, given in zip(step.code.signature, step.arguments):
                     if isinstance(given, Pointer):
                         if kind.endswith("*"):
-                            array = memory(given, kind[:-1])
-                            arguments.append(shim.simulated_array(array))
+                            arguments.append(memory(given, kind[:-1]))
                         else:
                             arguments.append(address(given))
                     else:
@@ -204,10 +232,10 @@ class SimulatedRun:
                 kernel = self.device.load(step.code)
                 kernel[step.blocks, step.threads](*arguments)
             elif isinstance(step, Zero):
-                memory(step.target, "uint8")[: step.bytes] = 0
+                self._bytes(bases, step.target, step.bytes)[:] = 0
             elif isinstance(step, Copy):
-                source = memory(step.source, "uint8")[: step.bytes]
-                memory(step.target, "uint8")[: step.bytes] = source
+                source = self._bytes(bases, step.source, step.bytes)
+                self._bytes(bases, step.target, step.bytes)[:] = source
             else:
                 step.run(self.device.vendor, address)
 

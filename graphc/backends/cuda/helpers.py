@@ -33,15 +33,15 @@ def _code(name: str, parameters: Mapping[str, str], body: Sequence[str]) -> Code
 
 
 def _axes(axes: int, arrays: int) -> dict[str, str]:
-    """Return parameters for the sizes of axes, and each array's strides along them."""
-    names = [f"n{a}" for a in range(axes)]
+    """Return parameters: each array's first offset, sizes, each array's strides."""
+    names = [f"f{i}" for i in range(arrays)] + [f"n{a}" for a in range(axes)]
     names += [f"s{i}_{a}" for i in range(arrays) for a in range(axes)]
     return dict.fromkeys(names, "int64")
 
 
 def _offsets(axes: int, arrays: int) -> list[str]:
     """Return lines that make each array's offset, ``o0`` and so on, of `at`."""
-    lines = ["rest = at", *(f"o{i} = 0" for i in range(arrays))]
+    lines = ["rest = at", *(f"o{i} = f{i}" for i in range(arrays))]
     for axis in reversed(range(axes)):
         lines += [f"here = rest % n{axis}", f"rest = rest // n{axis}"]
         lines += [f"o{i} += here * s{i}_{axis}" for i in range(arrays)]
@@ -50,7 +50,10 @@ def _offsets(axes: int, arrays: int) -> list[str]:
 
 @lru_cache
 def strided_copy(dtype: str, axes: int) -> Code:
-    """``target = source``, both of any strides; sizes, then strides of each."""
+    """``target = source``, both of any strides.
+
+    Strides may be negative, so offsets count from where the array's memory begins.
+    """
     parameters = {"target": f"{dtype}*", "source": f"{dtype}*", **_axes(axes, 2)}
     body = [*_offsets(axes, 2), "target[o0] = source[o1]"]
     return _code(f"graphc_copy_{dtype}_{axes}", parameters, body)
@@ -59,8 +62,8 @@ def strided_copy(dtype: str, axes: int) -> Code:
 @lru_cache
 def addresses(axes: int) -> Code:
     """The address of each matrix of a batch, from that of the first; strides in bytes."""
-    parameters = {"out": "int64*", "first": "int64", **_axes(axes, 1)}
-    body = [*_offsets(axes, 1), "out[at] = first + o0"]
+    parameters = {"out": "int64*", **_axes(axes, 1)}
+    body = [*_offsets(axes, 1), "out[at] = o0"]
     return _code(f"graphc_addresses_{axes}", parameters, body)
 
 

@@ -375,8 +375,13 @@ class LibrarySteps:
         shape: Sequence[int],
     ) -> Launch:
         code = helpers.strided_copy(self.dtype, len(shape))
-        arguments = (target[0], source[0], *shape, *target[1], *source[1])
+        (to, first), (of, second) = self._apart(target[0]), self._apart(source[0])
+        arguments = (to, of, first, second, *shape, *target[1], *source[1])
         return self._over(code, _count(shape), arguments)
+
+    def _apart(self, place: Pointer) -> tuple[Pointer, int]:
+        """Return where the memory that a place is in begins, and the element it is."""
+        return Pointer(place.base), place.offset // self.itemsize
 
     def _addresses(
         self, table: Pointer, first: Pointer, sizes: Sequence[int], strides: Sequence[int]
@@ -396,7 +401,8 @@ class LibrarySteps:
         diagonal: int,
     ) -> Launch:
         code = helpers.mark(what, self.dtype, len(sizes) + 1)
-        arguments = (flags, place, *sizes, n, *strides, diagonal)
+        x, first = self._apart(place)
+        arguments = (flags, x, first, *sizes, n, *strides, diagonal)
         return self._over(code, _count(sizes) * n, arguments)
 
 

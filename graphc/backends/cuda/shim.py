@@ -283,13 +283,6 @@ def jit(function: Callable[..., None]) -> Any:
         return _cuda().jit(function)
 
 
-def simulated_array(array: np.ndarray) -> Any:
-    """Return NumPy memory as the simulator's kernels take it without copying."""
-    require()
-    module = f"{_cuda().__name__}.simulator.cudadrv.devicearray"
-    return import_module(module).FakeCUDAArray(array)
-
-
 # -------------------------------------------------------------------- linking
 
 
