@@ -79,7 +79,7 @@ def package() -> str | None:
 
 def available() -> bool:
     """Tell whether kernels can be compiled, or simulated, in this process."""
-    return _why_not() is None
+    return _why_not(simulated()) is None
 
 
 def require() -> None:
@@ -90,7 +90,7 @@ def require() -> None:
     MissingPackageError
         If a package or NVIDIA's compiler library is missing; it says what to install.
     """
-    why = _why_not()
+    why = _why_not(simulated())
     if why is not None:
         raise MissingPackageError(
             f"the CUDA backend cannot compile kernels: {why} Install {INSTALL}."
@@ -98,13 +98,13 @@ def require() -> None:
 
 
 @lru_cache
-def _why_not() -> str | None:
+def _why_not(simulated: bool) -> str | None:
     """Return what is missing, None if nothing is."""
     if package() is None:
         return "neither numba-cuda nor numba is installed."
     try:
         cuda = _cuda()
-        if not simulated():
+        if not simulated:
             with _quiet():
                 import_module(f"{cuda.__name__}.cudadrv.nvvm").NVVM()
     except Exception as error:
@@ -265,6 +265,59 @@ def _capability(cc: tuple[int, int]) -> Iterator[None]:
         module.get_current_device = asked
 
 
+def vectors(kind: str, width: int) -> tuple[Any, Any]:
+    """Return ``load(pointer, index)`` and ``store(pointer, index, *values)`` of vectors.
+
+    A vector is `width` elements of the dtype `kind` next to each other, at a multiple
+    of its size. Loading gives a tuple.
+    """
+    require()
+    _cuda()
+    from llvmlite import ir
+
+    owner = "numba.cuda" if package() == "numba-cuda" else "numba"
+    intrinsic = import_module(f"{owner}.extending").intrinsic
+    core = import_module("numba.core.types")
+    types = _cuda().types if package() == "numba-cuda" else core
+    element = getattr(types, kind)
+    size = width * np.dtype(kind).itemsize
+
+    def address(context: Any, builder: Any, pointer: Any, index: Any) -> Any:
+        vector = ir.VectorType(context.get_data_type(element), width)
+        place = builder.gep(pointer, [index])
+        return builder.bitcast(place, vector.as_pointer())
+
+    @intrinsic
+    def load(typingctx, pointer, index):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            vector = builder.load(address(context, builder, *args), align=size)
+            out = context.get_constant_undef(signature.return_type)
+            for i in range(width):
+                place = ir.Constant(ir.IntType(32), i)
+                part = builder.extract_element(vector, place)
+                out = builder.insert_value(out, part, i)
+            return out
+
+        return types.UniTuple(element, width)(pointer, index), codegen
+
+    @intrinsic
+    def store(typingctx, pointer, index, values):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer, index, parts = args
+            vector = ir.VectorType(context.get_data_type(element), width)
+            whole = ir.Constant(vector, ir.Undefined)
+            for i in range(width):
+                place = ir.Constant(ir.IntType(32), i)
+                part = builder.extract_value(parts, i)
+                whole = builder.insert_element(whole, part, place)
+            builder.store(whole, address(context, builder, pointer, index), align=size)
+            return context.get_dummy_value()
+
+        return types.void(pointer, index, values), codegen
+
+    return load, store
+
+
 def jit(function: Callable[..., None]) -> Any:
     """Return a kernel that the simulator runs: ``jit(f)[grid, block](*arguments)``.
 
@@ -276,11 +329,11 @@ def jit(function: Callable[..., None]) -> Any:
     if not simulated():
         raise ConfigError(
             "kernels run without a device in numba's simulator only: set "
-            "NUMBA_ENABLE_CUDASIM=1 before graphc is imported."
+            "NUMBA_ENABLE_CUDASIM=1."
         )
     require()
     with _quiet():
-        return _cuda().jit(function)
+        return import_module("numba.cuda.simulator.api").jit(function)
 
 
 # -------------------------------------------------------------------- linking
