@@ -65,7 +65,8 @@ def compiled_kernels(
         if not isinstance(call, KernelCall):
             continue
         way = mapping.choose(call, size)
-        printer = KernelPrinter(call.kernel, Canonical(call.kernel), way)
+        kernel = way.kernel(call.kernel)
+        printer = KernelPrinter(kernel, Canonical(kernel), way)
         if printer.name in seen:
             continue
         seen.add(printer.name)

@@ -20,8 +20,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import (
     Accumulator,
+    Buffer,
     Current,
     Dynamic,
     Kernel,
@@ -37,6 +39,7 @@ from graphc.kernels.ir import (
     size_of,
     value_atoms,
 )
+from graphc.kernels.widen import groups_of, innermost, is_multiple, widened
 from graphc.schedule.evaluate import KernelCall
 from graphc.schedule.machine import Machine
 from graphc.types import sizes
@@ -48,6 +51,9 @@ MACHINE = Machine(
 """What the schedule is told: enough chunks for four blocks on each of 132 processors."""
 
 WARP = 32
+VECTOR = 16
+"""Bytes that a thread loads or stores at a time, at the most."""
+
 SECTOR = 32
 """Bytes that memory moves at the least."""
 
@@ -78,6 +84,8 @@ class Mapping:
         Whether all indices fit 32 bits.
     simulated : bool
         Whether warps have no instructions of their own.
+    width : int
+        Rounds of the shared loops that a thread runs at a time: elements of a vector.
     """
 
     kind: str
@@ -85,6 +93,13 @@ class Mapping:
     threads: int
     narrow: bool
     simulated: bool = False
+    width: int = 1
+
+    def kernel(self, kernel: Kernel) -> Kernel:
+        """Return a kernel with its shared loops widened: what is to be printed."""
+        if self.width == 1:
+            return kernel
+        return _widened(kernel, self.width, self.kind == "rows")
 
 
 class Access:
@@ -230,6 +245,7 @@ def choose(
     call: KernelCall,
     size: Callable[[SizeLike], int],
     simulated: bool = False,
+    aligned: bool = True,
 ) -> Mapping:
     """Return how a kernel is shared out at some sizes.
 
@@ -240,43 +256,118 @@ def choose(
         Gives the integer of a size that depends on dimensions only.
     simulated : bool
         Whether the simulator runs it: few threads, no warps.
+    aligned : bool
+        Whether all buffers begin at multiples of 16 bytes.
     """
     kernel = call.kernel
     access = access_of(kernel)
     elements = [size(m.size) for m in call.memory]
     rows = size(kernel.rows)
     narrow = max([rows, size(call.chunks), *elements], default=0) < 2**31 - 2**20
-    longest = max((_extent(s, size) for s in _dealt_loops(access)), default=1)
-    kind = "serial"
-    if access.rows and access.inner and access.dealt:
-        threads = rows if not access.chunked else size(call.chunks) * THREADS
-        by_rows = _cost(access, size, None) * _idle(min(rows, threads))
-        lanes = _lanes(longest, simulated)
-        groups = size(call.chunks) if access.chunked else rows
-        by_inner = _cost(access, size, access.dealt) * _idle(
-            groups * min(lanes, longest)
-        )
-        kind = "rows" if by_rows <= by_inner else "inner"
-    elif access.rows:
-        kind = "rows"
-    elif access.inner and access.dealt:
-        kind = "inner"
+    kind = _kind(call, access, size, simulated)
+    width = _width(kernel, access, kind, size) if aligned else 1
     if kind == "inner":
-        lanes = _lanes(longest, simulated)
+        longest = max((_extent(s, size) for s in _dealt_loops(access)), default=1)
+        lanes = _lanes(-(-longest // width), simulated)
         threads = lanes if simulated or lanes > WARP else THREADS
-        return Mapping(kind, lanes, threads, narrow, simulated)
-    threads = 4 if simulated else THREADS
-    if kind == "rows" and rows < threads:
-        threads = max(1, min(threads, -(-rows // WARP) * WARP))
-    lanes = threads if kind == "rows" and access.chunked else 1
-    return Mapping(kind, lanes, threads, narrow, simulated)
+    else:
+        threads = 4 if simulated else THREADS
+        rows = rows // width
+        if rows < threads:
+            threads = max(1, min(threads, -(-rows // WARP) * WARP))
+        lanes = threads if kind == "rows" and access.chunked else 1
+    return Mapping(kind, lanes, threads, narrow, simulated, width)
+
+
+def _kind(
+    call: KernelCall,
+    access: Access,
+    size: Callable[[SizeLike], int],
+    simulated: bool,
+) -> str:
+    """Return the way of sharing that moves the fewest bytes."""
+    dealt = access.inner and bool(access.dealt)
+    if not (access.rows and dealt):
+        return "rows" if access.rows else "inner" if dealt else "serial"
+    rows, chunks = size(call.kernel.rows), size(call.chunks)
+    threads = min(rows, chunks * THREADS) if access.chunked else rows
+    by_rows = _cost(access, size, None) * _idle(threads)
+    longest = max(_extent(s, size) for s in _dealt_loops(access))
+    lanes = min(longest, _lanes(longest, simulated))
+    groups = chunks if access.chunked else rows
+    by_inner = _cost(access, size, access.dealt) * _idle(groups * lanes)
+    return "rows" if by_rows <= by_inner else "inner"
+
+
+def _width(
+    kernel: Kernel, access: Access, kind: str, size: Callable[[SizeLike], int]
+) -> int:
+    """Return how many rounds at a time make loads of 16 bytes, 1 if none are sure to."""
+    if kind == "serial":
+        return 1
+    if kind == "rows":
+        bodies = [(part.extent, part.body) for part in kernel.loops]
+        if len(bodies) != 1 or not innermost(bodies[0][1]):
+            return 1
+    else:
+        loops = [s for s in _dealt_loops(access) if innermost(s.body)]
+        bodies = [(s.extent, s.body) for s in loops]
+    widest = max(
+        (
+            v.dtype.itemsize
+            for _, body in bodies
+            for v in [*all_values(body), *(s.buffer for s in body if isinstance(s, Store))]
+            if isinstance(v, (Load, Buffer))
+        ),
+        default=VECTOR,
+    )
+    width = VECTOR // widest
+    try:
+        if width == 1 or any(size(extent) % width for extent, _ in bodies):
+            return 1
+    except KeyError:
+        return 1
+    new = _widened(kernel, width, kind == "rows")
+    canonical = Canonical(new)
+    found = [
+        group
+        for body in wide_bodies(new, kind == "rows")
+        for group in groups_of(body, width, canonical.offset)
+    ]
+    sure = all(is_multiple(g.base, width, size) for g in found) and all(
+        size(start) % width == 0 for start in canonical.starts.values()
+    )
+    return width if found and sure else 1
+
+
+def wide_bodies(kernel: Kernel, rows: bool) -> list[list[Statement]]:
+    """Return the bodies of the loops of a widened kernel that may be wide."""
+    if rows:
+        return [part.body for part in kernel.loops]
+    return [
+        s.body for s in kernel.statements() if isinstance(s, Loop) and innermost(s.body)
+    ]
+
+
+_wide: dict[tuple[int, int, bool], tuple[Kernel, Kernel]] = {}
+
+
+def _widened(kernel: Kernel, width: int, rows: bool) -> Kernel:
+    key = (id(kernel), width, rows)
+    found = _wide.get(key)
+    if found is None or found[0] is not kernel:
+        if len(_wide) > 10_000:
+            _wide.clear()
+        dealt = None if rows else access_of(kernel).dealt
+        found = _wide[key] = (kernel, widened(kernel, width, dealt))
+    return found[1]
 
 
 def grid(
     call: KernelCall, mapping: Mapping, size: Callable[[SizeLike], int]
 ) -> tuple[int, int]:
     """Return the blocks of a launch, and their threads; no blocks: nothing to do."""
-    rows = size(call.kernel.rows)
+    rows = size(mapping.kernel(call.kernel).rows)
     groups = mapping.threads // mapping.lanes
     if access_of(call.kernel).chunked:
         return -(-size(call.chunks) // groups), mapping.threads

@@ -75,6 +75,11 @@ def _device() -> dict[str, Any]:
             convert = getattr(libdevice, f"{source}2{c}_rz")
             names[f"_{target}_of_{kind}"] = convert
             names[f"_u{target}_of_{kind}"] = getattr(libdevice, f"{source}2u{c}_rz")
+    for kind in (*_FLOATS, *_SIGNED, *_UNSIGNED):
+        for width in (2, 4, 8, 16):
+            if width * np.dtype(kind).itemsize <= 16:
+                load, store = shim.vectors(kind, width)
+                names |= {f"load{width}_{kind}": load, f"store{width}_{kind}": store}
     return _completed(names, device)
 
 
@@ -105,7 +110,20 @@ def _simulated() -> dict[str, Any]:
             for letter in ("", "u"):
                 wide = f"{letter}{target}"
                 names[f"_{wide}_of_{kind}"] = _saturating(np.dtype(wide).type)
+    for kind in (*_FLOATS, *_SIGNED, *_UNSIGNED):
+        for width in (2, 4, 8, 16):
+            names[f"load{width}_{kind}"] = _loaded(width)
+            names[f"store{width}_{kind}"] = _put
     return _completed(names, lambda f: f)
+
+
+def _loaded(width: int) -> Callable[[Any, Any], tuple]:
+    return lambda pointer, index: tuple(pointer[index + i] for i in range(width))
+
+
+def _put(pointer: Any, index: Any, values: Any) -> None:
+    for i, value in enumerate(values):
+        pointer[index + i] = value
 
 
 def _viewed(kind: str) -> Callable[[Any], Any]:

@@ -43,6 +43,7 @@ from graphc.kernels.ir import (
     statements,
     value_atoms,
 )
+from graphc.kernels.widen import Group, groups_of
 from graphc.types import dtypes
 from graphc.types.sizes import Atom, SizeLike
 
@@ -55,6 +56,7 @@ class KernelPrinter(Placement):
     Parameters
     ----------
     kernel : Kernel
+        As `Mapping.kernel` returns it.
     canonical : Canonical
         What of it is given as arguments.
     mapping : Mapping
@@ -103,6 +105,9 @@ class KernelPrinter(Placement):
                 or any(isinstance(a, Dynamic) for a in value_atoms(s.offset))
             )
         }
+        self.groups: dict[tuple, Group] = {}  # of the loop being printed
+        self.vectors: dict[tuple[int, SizeLike], list[Value]] = {}
+        self.stored: dict[tuple[int, SizeLike], list[Value]] = {}
         body = self._print()
         digest = hashlib.sha256(body.encode()).hexdigest()[:20]
         self.name = f"graphc_{digest}"
@@ -233,9 +238,12 @@ class KernelPrinter(Placement):
         inner = Frame()
         self.frames.append(inner)
         self.atoms[var] = (Value(index, self.index_type), len(self.frames) - 1)
+        groups, self.groups = self.groups, self._groups(body)
+        self.vectors = {}
         with self.at(len(self.frames) - 1):
             self._statements(body)
         self.frames.pop()
+        self.groups = groups
         outer.lines += [
             f"{index} = {low}",
             f"while {index} < {high}:",
@@ -375,7 +383,62 @@ class KernelPrinter(Placement):
     def _assign(self, cell: str, value: Value, depth: int) -> None:
         self._line(f"{cell} = {value.text}", depth)
 
+    def _groups(self, body: Sequence[Statement]) -> dict[tuple, Group]:
+        """Return the vectors that a loop reads and writes, by their elements."""
+        width = self.mapping.width
+        if width == 1 or not (self.dealing or self.mapping.kind == "rows"):
+            return {}
+        return {
+            (group.buffer.number, group.base + i, group.stored): group
+            for group in groups_of(body, width, self.canonical.offset)
+            for i in range(width)
+        }
+
+    def _store_group(self, s: Store, group: Group, depth: int) -> None:
+        """Keep a value of a vector, and store it with the last one."""
+        width = self.mapping.width
+        value = self._value(s.value)
+        offset = self.canonical.offset(s.buffer, s.offset)
+        values = self.stored.setdefault((group.buffer.number, group.base), [])
+        if s.instruction is not None:
+            number = offset - group.base
+            assert isinstance(number, int)
+            with self.at(depth):
+                before = self._vector(group, depth)[number]
+                value = self.k(s.instruction, before, value)
+        values.append(value)
+        if len(values) == width:
+            del self.stored[group.buffer.number, group.base]
+            pointer, index = self._pointer(group.buffer, group.base)
+            texts = ", ".join(_stored(v) for v in values)
+            name = f"store{width}_{_memory(s.buffer.dtype)}"
+            self._line(f"{name}({pointer}, {index}, ({texts}))", depth)
+
+    def _vector(self, group: Group, depth: int) -> list[Value]:
+        """Return the elements of a vector, which is loaded where it is met first."""
+        key = (group.buffer.number, group.base)
+        found = self.vectors.get(key)
+        if found is None:
+            pointer, index = self._pointer(group.buffer, group.base)
+            width, dtype = self.mapping.width, group.buffer.dtype
+            kind = _memory(dtype)
+            names = [self.k.fresh() for _ in range(width)]
+            call = f"load{width}_{kind}({pointer}, {index})"
+            self._line(f"{', '.join(names)} = {call}", depth)
+            found = [Value(name, dtype) for name in names]
+            if dtype.kind == "b":
+                with self.at(depth):
+                    found = [self.k.emit(f"{n} != uint8(0)", dtype) for n in names]
+            self.vectors[key] = found
+        return found
+
     def _store(self, s: Store, depth: int) -> None:
+        group = self.groups.get(
+            (s.buffer.number, self.canonical.offset(s.buffer, s.offset), True)
+        )
+        if group is not None:
+            self._store_group(s, group, depth)
+            return
         value = self._value(s.value)
         place = self._place(s.buffer, s.offset)
         with self.at(depth):
@@ -390,9 +453,14 @@ class KernelPrinter(Placement):
                 self.k.lines.append(line)
 
     def _place(self, buffer: Buffer, offset: SizeLike) -> str:
-        index, _ = self.size(self.canonical.offset(buffer, offset))
+        pointer, index = self._pointer(buffer, self.canonical.offset(buffer, offset))
+        return f"{pointer}[{index}]"
+
+    def _pointer(self, buffer: Buffer, offset: SizeLike) -> tuple[str, str]:
+        """Return a buffer's name, and an offset from where the code takes it to begin."""
+        index, _ = self.size(offset)
         number = self.kernel.in_place.get(buffer.number, buffer.number)
-        return f"b{number}[{index.text}]"
+        return f"b{number}", index.text
 
     # --------------------------------------------------------------- values
 
@@ -400,6 +468,12 @@ class KernelPrinter(Placement):
         return self.canonical.offset(value.buffer, value.offset)
 
     def _load(self, value: Load, depth: int) -> Value:
+        offset = self._offset(value)
+        group = self.groups.get((value.buffer.number, offset, False))
+        if group is not None:
+            number = offset - group.base
+            assert isinstance(number, int)
+            return self._vector(group, depth)[number]
         place = self._place(value.buffer, value.offset)
         with self.at(depth):
             return self._loaded(place, value.dtype)
