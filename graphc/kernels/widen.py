@@ -131,9 +131,7 @@ def groups_of(
     """
     loads = [v for v in all_values(body) if isinstance(v, Load)]
     read = {v.buffer.number for v in loads}
-    stores = [
-        s for s in body if isinstance(s, Store) and s.buffer.number not in read
-    ]
+    stores = [s for s in body if isinstance(s, Store) and s.buffer.number not in read]
     out = []
     for stored, items in ((False, loads), (True, stores)):
         offsets: dict[int, tuple[Buffer, list[SizeLike]]] = {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from graphc.graph.node import Node
 from graphc.kernels.builder import Values
+from graphc.kernels.forward import forward_stores
 from graphc.kernels.ir import (
     Accumulator,
     Buffer,
@@ -343,6 +344,7 @@ class GroupLowering(Evaluation):
             label=describe(self.order, self.group.roots),
         )
         kernel = unroll_short_loops(kernel, self.k, self.short)
+        kernel = forward_stores(kernel, self.k)
         kernel = split_loops(kernel, self.k)
         calls = [KernelCall(kernel, self.memory, self.chunks, self.order, self.block)]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import (
@@ -116,28 +117,62 @@ class Access:
         around it.
     inner : bool
         Whether every inner loop is, or is within or around, one of `dealt`.
+    private : dict of int to int
+        Buffers, by their numbers, of which each lane reads only what it wrote itself:
+        rows of values kept between loops. They are the lanes' own memory, so many
+        elements of a row together. They make no kernel `chunked`.
     """
 
-    def __init__(self, kernel: Kernel):
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, private: dict[int, int] | None = None):
         bodies = [kernel.before, *(p.body for p in kernel.loops), kernel.after]
-        stores = [s for body in bodies for s in _walk(body) if isinstance(s, Store)]
         within = [
             s for p in kernel.loops for s in _walk(p.body) if isinstance(s, Store)
         ]
-        self.chunked = bool(kernel.before or kernel.after) or any(
-            kernel.chunk in _atoms(s.offset) for s in stores
-        )
         self.rows = not any(kernel.chunk in _atoms(s.offset) for s in within)
-        self.rows = self.rows and all(
-            may_deal(part.var, part.body) or not self.chunked for part in kernel.loops
-        )
         self.dealt: set[int] = set()
         self.inner = True
         for body in bodies:
             for s in body:
                 if isinstance(s, Loop):
                     self.inner &= self._deal(s)
+        if private is None:
+            private = self._private(kernel) if self.inner else {}
+        self.private = private
+        self.chunked = bool(kernel.before or kernel.after) or any(
+            s.buffer.number not in self.private and kernel.chunk in _atoms(s.offset)
+            for s in within
+        )
+        self.rows = self.rows and all(
+            may_deal(part.var, part.body) or not self.chunked for part in kernel.loops
+        )
+
+    def _private(self, kernel: Kernel) -> dict[int, int]:
+        """Return buffers that hold a row's values for the lane that made them."""
+        found: dict[int, set[object]] = {}
+        for body, loop in _with_loops(kernel):
+            inside = loop is not None and id(loop) in self.dealt
+            for s in body:
+                places = [
+                    (v.buffer, v.offset) for v in all_values([s]) if isinstance(v, Load)
+                ]
+                if isinstance(s, Store):
+                    places.append((s.buffer, s.offset))
+                for buffer, offset in places:
+                    if not buffer.written:
+                        continue
+                    row: object = None
+                    if inside and loop is not None and isinstance(loop.extent, int):
+                        start = sizes.of_atom(kernel.chunk) * loop.extent
+                        if offset == start + sizes.of_atom(loop.var):
+                            row = loop.extent
+                    if isinstance(s, Store) and s.instruction is not None:
+                        row = None
+                    found.setdefault(buffer.number, set()).add(row)
+        return {
+            number: next(iter(rows))  # type: ignore[misc]
+            for number, rows in found.items()
+            if len(rows) == 1 and None not in rows
+        }
 
     def _deal(self, loop: Loop) -> bool:
         """Choose what to deal out of a nest; tell whether all its loops are covered."""
@@ -200,6 +235,20 @@ def _apart(store: Store, var: LoopVar, innermost: bool) -> bool:
                     return False
                 linear = True
     return linear and (store.instruction is None or innermost)
+
+
+def _with_loops(
+    kernel: Kernel,
+) -> Iterator[tuple[list[Statement], Loop | None]]:
+    """Return the statements that are no loops, with the innermost loop around them."""
+    stack: list[tuple[Sequence[Statement], Loop | None]] = [
+        (body, None)
+        for body in (kernel.before, *(p.body for p in kernel.loops), kernel.after)
+    ]
+    while stack:
+        body, loop = stack.pop()
+        yield [s for s in body if not isinstance(s, Loop)], loop
+        stack += [(s.body, s) for s in body if isinstance(s, Loop)]
 
 
 def _walk(body: Sequence[Statement]) -> Iterator[Statement]:
@@ -267,7 +316,9 @@ def choose(
     kind = _kind(call, access, size, simulated)
     width = _width(kernel, access, kind, size) if aligned else 1
     if kind == "inner":
-        longest = max((_extent(s, size) for s in _dealt_loops(access)), default=1)
+        longest = max(
+            (_extent(s, size) for s in _dealt_loops(kernel, access)), default=1
+        )
         lanes = _lanes(-(-longest // width), simulated)
         threads = lanes if simulated or lanes > WARP else THREADS
     else:
@@ -289,13 +340,14 @@ def _kind(
     dealt = access.inner and bool(access.dealt)
     if not (access.rows and dealt):
         return "rows" if access.rows else "inner" if dealt else "serial"
-    rows, chunks = size(call.kernel.rows), size(call.chunks)
+    kernel = call.kernel
+    rows, chunks = size(kernel.rows), size(call.chunks)
     threads = min(rows, chunks * THREADS) if access.chunked else rows
-    by_rows = _cost(access, size, None) * _idle(threads)
-    longest = max(_extent(s, size) for s in _dealt_loops(access))
+    by_rows = _cost(kernel, access, size, None) * _idle(threads)
+    longest = max(_extent(s, size) for s in _dealt_loops(kernel, access))
     lanes = min(longest, _lanes(longest, simulated))
     groups = chunks if access.chunked else rows
-    by_inner = _cost(access, size, access.dealt) * _idle(groups * lanes)
+    by_inner = _cost(kernel, access, size, access.dealt) * _idle(groups * lanes)
     return "rows" if by_rows <= by_inner else "inner"
 
 
@@ -310,13 +362,16 @@ def _width(
         if len(bodies) != 1 or not innermost(bodies[0][1]):
             return 1
     else:
-        loops = [s for s in _dealt_loops(access) if innermost(s.body)]
+        loops = [s for s in _dealt_loops(kernel, access) if innermost(s.body)]
         bodies = [(s.extent, s.body) for s in loops]
     widest = max(
         (
             v.dtype.itemsize
             for _, body in bodies
-            for v in [*all_values(body), *(s.buffer for s in body if isinstance(s, Store))]
+            for v in [
+                *all_values(body),
+                *(s.buffer for s in body if isinstance(s, Store)),
+            ]
             if isinstance(v, (Load, Buffer))
         ),
         default=VECTOR,
@@ -349,18 +404,15 @@ def wide_bodies(kernel: Kernel, rows: bool) -> list[list[Statement]]:
     ]
 
 
-_wide: dict[tuple[int, int, bool], tuple[Kernel, Kernel]] = {}
-
-
 def _widened(kernel: Kernel, width: int, rows: bool) -> Kernel:
-    key = (id(kernel), width, rows)
-    found = _wide.get(key)
-    if found is None or found[0] is not kernel:
-        if len(_wide) > 10_000:
-            _wide.clear()
-        dealt = None if rows else access_of(kernel).dealt
-        found = _wide[key] = (kernel, widened(kernel, width, dealt))
-    return found[1]
+    known = _wide.setdefault(kernel, {})
+    found = known.get((width, rows))
+    if found is None:
+        access = access_of(kernel)
+        found = widened(kernel, width, None if rows else access.dealt)
+        known[width, rows] = found
+        _found[found] = Access(found, access.private)
+    return found
 
 
 def grid(
@@ -376,15 +428,15 @@ def grid(
 
 
 def access_of(kernel: Kernel) -> Access:
-    found = _found.get(id(kernel))
-    if found is None or found.kernel is not kernel:
-        if len(_found) > 10_000:
-            _found.clear()
-        found = _found[id(kernel)] = Access(kernel)
+    """Return what of a kernel decides which threads may run it."""
+    found = _found.get(kernel)
+    if found is None:
+        found = _found[kernel] = Access(kernel)
     return found
 
 
-_found: dict[int, Access] = {}
+_found: WeakKeyDictionary[Kernel, Access] = WeakKeyDictionary()
+_wide: WeakKeyDictionary[Kernel, dict[tuple[int, bool], Kernel]] = WeakKeyDictionary()
 
 
 def _lanes(longest: int, simulated: bool) -> int:
@@ -401,8 +453,8 @@ def _idle(threads: int) -> float:
     return max(1.0, BUSY / max(1, threads))
 
 
-def _dealt_loops(access: Access) -> Iterator[Loop]:
-    for s in access.kernel.statements():
+def _dealt_loops(kernel: Kernel, access: Access) -> Iterator[Loop]:
+    for s in kernel.statements():
         if id(s) in access.dealt:
             assert isinstance(s, Loop)
             yield s
@@ -416,7 +468,10 @@ def _extent(loop: Loop, size: Callable[[SizeLike], int]) -> int:
 
 
 def _cost(
-    access: Access, size: Callable[[SizeLike], int], dealt: set[int] | None
+    kernel: Kernel,
+    access: Access,
+    size: Callable[[SizeLike], int],
+    dealt: set[int] | None,
 ) -> float:
     """Return the bytes that the accesses of a row move, in ways to deal it out.
 
@@ -427,7 +482,7 @@ def _cost(
     """
     total = 0.0
     stack: list[tuple[Statement, float, LoopVar | None]] = []
-    for part in access.kernel.loops:
+    for part in kernel.loops:
         var = part.var if dealt is None else None
         stack += [(s, 1.0, var) for s in part.body]
     while stack:

@@ -44,7 +44,7 @@ from graphc.kernels.ir import (
     value_atoms,
 )
 from graphc.kernels.widen import Group, groups_of
-from graphc.types import dtypes
+from graphc.types import dtypes, sizes
 from graphc.types.sizes import Atom, SizeLike
 
 _INDENT = "    "
@@ -75,13 +75,24 @@ class KernelPrinter(Placement):
         The type of each: ``float32*``, ``int32``, ...
     """
 
-    def __init__(self, kernel: Kernel, canonical: Canonical, mapping: Mapping):
+    def __init__(
+        self,
+        kernel: Kernel,
+        canonical: Canonical,
+        mapping: Mapping,
+    ):
         self.module = PythonModule()
         super().__init__(PythonScalars(self.module))
         self.kernel = kernel
         self.canonical = canonical
         self.mapping = mapping
         self.access = access_of(kernel)
+        private = self.access.private if mapping.kind == "inner" else {}
+        self.private = {
+            n: -(-row // (mapping.lanes * mapping.width)) * mapping.width
+            for n, row in private.items()
+        }
+        self.round: tuple[LoopVar, str] | None = None  # of the loop dealt out
         self.index_type = dtypes.int32 if mapping.narrow else dtypes.int64
         self.kind = self.index_type.name
         self.entry: list[str] = []
@@ -89,7 +100,6 @@ class KernelPrinter(Placement):
         self.parameters: list[Atom | int] = []
         self.reports = False
         self.dealing = False  # whether a dealt loop is being printed
-        self.trees: set[str] = set()
         loads = {
             v.buffer.number
             for v in all_values(list(kernel.statements()))
@@ -99,6 +109,7 @@ class KernelPrinter(Placement):
             s.buffer.number
             for s in kernel.statements()
             if isinstance(s, Store)
+            and s.buffer.number not in self.private
             and (
                 s.buffer.number in loads  # or what one store left, another changes
                 or s.instruction is not None
@@ -244,11 +255,16 @@ class KernelPrinter(Placement):
             self._statements(body)
         self.frames.pop()
         self.groups = groups
+        starts = [f"{index} = {low}"]
+        ends = [f"{index} = {self.kind}({index} + {step})"]
+        if self.round is not None and self.round[0] == var:
+            _, number = self.round
+            starts.append(f"{number} = {self.kind}(0)")
+            ends.append(f"{number} = {self.kind}({number} + {self.kind}(1))")
         outer.lines += [
-            f"{index} = {low}",
+            *starts,
             f"while {index} < {high}:",
-            *(_INDENT + line for line in inner.lines),
-            f"{_INDENT}{index} = {self.kind}({index} + {step})",
+            *(_INDENT + line for line in [*inner.lines, *ends]),
         ]
 
     def _dealt(
@@ -275,7 +291,10 @@ class KernelPrinter(Placement):
             self._line(f"{part} = {start}", depth)
             self.cells[number] = (part, saved[number][1])
         self.dealing = True
+        if self.private:
+            self.round = var, self.k.fresh("round")
         self._loop(var, low, high, step, body)
+        self.round = None
         self.dealing = False
         for number, total in totals.items():
             part, _ = self.cells[number]
@@ -295,9 +314,7 @@ class KernelPrinter(Placement):
         if self.mapping.lanes == 1 or self.dealing or self.mapping.kind == "rows":
             return
         touched = {s.buffer.number for s in statements(body) if isinstance(s, Store)}
-        touched |= {
-            v.buffer.number for v in all_values(body) if isinstance(v, Load)
-        }
+        touched |= {v.buffer.number for v in all_values(body) if isinstance(v, Load)}
         if touched & self.shared:
             self._line(self._sync(), len(self.frames) - 1)
 
@@ -351,9 +368,11 @@ class KernelPrinter(Placement):
         return total
 
     def _shared(self, name: str, count: int, kind: str) -> None:
-        if name not in self.trees:
-            self.trees.add(name)
-            self.entry.append(f"{name} = cuda.shared.array({count}, {kind})")
+        self._declare(f"{name} = cuda.shared.array({count}, {kind})")
+
+    def _declare(self, line: str) -> None:
+        if line not in self.entry:
+            self.entry.append(line)
 
     def _shuffled(self, value: Value, width: int) -> Value:
         """Return the value of the lane whose number differs in one bit."""
@@ -391,6 +410,7 @@ class KernelPrinter(Placement):
         return {
             (group.buffer.number, group.base + i, group.stored): group
             for group in groups_of(body, width, self.canonical.offset)
+            if group.buffer.number not in self.private
             for i in range(width)
         }
 
@@ -458,9 +478,26 @@ class KernelPrinter(Placement):
 
     def _pointer(self, buffer: Buffer, offset: SizeLike) -> tuple[str, str]:
         """Return a buffer's name, and an offset from where the code takes it to begin."""
+        if buffer.number in self.private:
+            return self._own(buffer, offset)
         index, _ = self.size(offset)
         number = self.kernel.in_place.get(buffer.number, buffer.number)
         return f"b{number}", index.text
+
+    def _own(self, buffer: Buffer, offset: SizeLike) -> tuple[str, str]:
+        """Return a lane's own array for rows of values, and the place of one."""
+        assert self.round is not None
+        var, number = self.round
+        name = f"own{buffer.number}"
+        count = self.private[buffer.number]
+        self._declare(f"{name} = cuda.local.array({count}, {_memory(buffer.dtype)})")
+        width = self.mapping.width
+        start = sizes.of_atom(self.kernel.chunk) * self.access.private[buffer.number]
+        start += self.canonical.offset(buffer, 0)
+        place = offset - start - sizes.of_atom(var) * width
+        assert isinstance(place, int)
+        index = f"u{self.kind}({number} * {self.kind}({width}) + {self.kind}({place}))"
+        return name, index
 
     # --------------------------------------------------------------- values
 
