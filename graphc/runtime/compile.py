@@ -129,8 +129,7 @@ def _of_device(backend: str, results: str | None, tf32: bool) -> dict[str, Any]:
         return {"results": results or "device", "tf32": bool(tf32)}
     if results == "device" or tf32:
         raise InputError(
-            'results="device" and tf32=True need a device: compile with '
-            'backend="cuda".'
+            'results="device" and tf32=True need a device: compile with backend="cuda".'
         )
     return {}
 

@@ -205,7 +205,7 @@ class DeviceFunction(Function):
         return results
 
     def _writable(self, array: Any) -> Any:
-        """Return an array given for an output, None if it cannot be written directly."""
+        """Return an array given for an output, None if it cannot be written to."""
         if self.device.simulated:
             own = array
         else:

@@ -258,7 +258,7 @@ def _doctor(parsed: argparse.Namespace) -> None:
 
 
 def _cache(parsed: argparse.Namespace) -> None:
-    from graphc.backends.cpu.cache import cache_folder, cache_size, clear_cache
+    from graphc.backends.disk_cache import cache_folder, cache_size, clear_cache
 
     folder = cache_folder()
     if folder is None:

@@ -115,7 +115,7 @@ def _blas() -> Iterable[Row]:
 
 
 def _cache() -> Iterable[Row]:
-    from graphc.backends.cpu.cache import cache_folder, cache_size
+    from graphc.backends.disk_cache import cache_folder, cache_size
 
     folder = cache_folder()
     if folder is None:

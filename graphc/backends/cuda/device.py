@@ -82,8 +82,8 @@ class Device(Protocol):
     def scope(self, values: Sequence[Any]) -> Any:
         """Return a block whose work is on the stream of the caller's arrays."""
 
-    def mark(self) -> Any:
-        """Return an object whose `done` tells whether all work so far is done."""
+    def read_later(self, array: Any) -> Any:
+        """Start to read an array: `done` tells whether it is there, `wait` gives it."""
 
     def synchronize(self) -> None:
         """Wait for all work; raises for what failed."""
@@ -142,8 +142,8 @@ class SimulatedDevice:
 
         return nullcontext()
 
-    def mark(self) -> Any:
-        return _Done()
+    def read_later(self, array: np.ndarray) -> Any:
+        return _There(array)
 
     def synchronize(self) -> None:
         pass
@@ -152,8 +152,16 @@ class SimulatedDevice:
         pass
 
 
-class _Done:
+class _There:
+    """An array that need not be waited for."""
+
     done = True
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+
+    def wait(self) -> np.ndarray:
+        return self.array
 
 
 class HostPointer:
@@ -220,7 +228,7 @@ class SimulatedRun:
 
         for step in group:
             if isinstance(step, Launch):
-                arguments = []
+                arguments: list[Any] = []
                 for kind, given in zip(step.code.signature, step.arguments):
                     if isinstance(given, Pointer):
                         if kind.endswith("*"):

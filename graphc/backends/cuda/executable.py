@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,9 @@ from graphc.types.sizes import Dim, SizeLike
 
 MOST_PLANS = 64
 """Sets of sizes for which a function keeps what it launches."""
+
+VECTOR = 16
+"""Bytes that a kernel loads at once where all its buffers begin at multiples of them."""
 
 _MOST_CODES = 10_000
 _codes: dict[tuple, Printed] = {}
@@ -124,7 +127,7 @@ class Executable:
         donated: Sequence[int],
         budget: int | None,
         device: Device,
-        settings: Settings = Settings(),  # noqa: B008 - frozen
+        settings: Settings = Settings(),
     ):
         self.device = device
         self.settings = settings
@@ -137,7 +140,7 @@ class Executable:
         self.program: Program = schedule(graph, donated, machine=maps.MACHINE)
         self.canonical: dict[int, Canonical] = {}
         self.names: dict[int, str] = {}
-        self.plans: OrderedDict[tuple[int, ...], Plan] = OrderedDict()
+        self.plans: OrderedDict[tuple, Plan] = OrderedDict()
         self._bases = self._base_numbers()
         self._constants: list[Any] | None = None
         self._cell: Any = None
@@ -145,7 +148,7 @@ class Executable:
         self._lock = threading.RLock()
         for call in self.program.calls:
             if not isinstance(call, KernelCall):
-                check_dtype(call)  # type: ignore[arg-type]
+                check_dtype(call)
         if not self.dims:
             self.plan({})
         if options().debug >= 3:
@@ -168,19 +171,30 @@ class Executable:
             number += count
         return out
 
-    def plan(self, values: Mapping[Dim, int]) -> Plan:
-        """Return what a call of some sizes does, compiled and loaded."""
-        key = tuple(values[d] for d in self.dims)
+    def plan(
+        self, values: Mapping[Dim, int], unaligned: Collection[int] = frozenset()
+    ) -> Plan:
+        """Return what a call of some sizes does, compiled and loaded.
+
+        Parameters
+        ----------
+        values : dict of Dim to int
+        unaligned : frozenset of int
+            The bases of the caller's that begin at no multiple of `VECTOR` bytes.
+        """
+        key = tuple(values[d] for d in self.dims), unaligned
         with self._lock:
             found = self.plans.get(key)
             if found is None:
-                found = self.plans[key] = self._planned(values)
+                found = self.plans[key] = self._planned(values, unaligned)
                 if len(self.plans) > MOST_PLANS:
                     self.plans.popitem(last=False)
             self.plans.move_to_end(key)
             return found
 
-    def _planned(self, values: Mapping[Dim, int]) -> Plan:
+    def _planned(
+        self, values: Mapping[Dim, int], unaligned: Collection[int]
+    ) -> Plan:
         memory = self.program.memory
         size = evaluator(memory, values)
         scratch = Scratch(self._bases["scratch"])
@@ -195,9 +209,9 @@ class Executable:
         groups: list[list[Step]] = []
         for call in self.program.calls:
             if isinstance(call, KernelCall):
-                groups.append(self._launches(call, size))
+                groups.append(self._launches(call, size, unaligned))
             else:
-                groups.append(library.steps(call))  # type: ignore[arg-type]
+                groups.append(library.steps(call))
         run = self.device.prepare(groups)
         return Plan(groups, run, size(memory.workspace), scratch.bytes)
 
@@ -210,20 +224,19 @@ class Executable:
 
     def _launches(self, call: KernelCall, size: Any) -> list[Step]:
         """Return the launch of a kernel; none if it has nothing to do."""
-        kernel = call.kernel
-        canonical = self._canonical(kernel)
         chosen = maps.choose(call, size, simulated=self.device.simulated)
+        kernel = chosen.kernel(call.kernel)  # its shared loops may be widened
+        canonical = self._canonical(kernel)
         blocks, threads = maps.grid(call, chosen, size)
         printed = printed_kernel(kernel, canonical, chosen, self.settings.fastmath)
-        self.names[id(kernel)] = printed.code.name
+        self.names[id(call.kernel)] = printed.code.name
         if not blocks:
             return []
         arguments: list[Pointer | int] = []
         for kind, *given in printed.arguments:
             if kind == "buffer":
                 (number,) = given
-                start = canonical.starts.get(number, 0)
-                arguments.append(self._place(call.memory[number], size, start))
+                arguments.append(places[number])
             elif kind == "error":
                 arguments.append(Pointer(self._bases["error"]))
             elif kind == "parameter":
@@ -258,7 +271,7 @@ class Executable:
         IndexOutOfRangeError
             If an earlier call found one, and that is known by now.
         """
-        plan = self.plan(values)
+        plan = self.plan(values, self._unaligned([*arrays, *outputs]))
         with self._lock:
             self._raise_reported(wait=False)
             bases = self._of_call(plan, values, arrays, outputs)
@@ -269,7 +282,17 @@ class Executable:
                     outputs[number], bases[self._bases[place.kind] + place.number]
                 )
             if self.program.reports:
-                self._unread = self.device.mark()
+                self._unread = self.device.read_later(self._cell)
+
+    def _unaligned(self, bases: Sequence[Any]) -> frozenset[int]:
+        """Return which of the caller's arrays begin at no multiple of `VECTOR` bytes.
+
+        The others are the device's own, and do.
+        """
+        if self.device.simulated:
+            return frozenset()
+        address = self.device.address
+        return frozenset(i for i, b in enumerate(bases) if address(b) % VECTOR)
 
     def _of_call(
         self,
@@ -319,8 +342,8 @@ class Executable:
         """
         if self._unread is None or not (wait or self._unread.done):
             return
+        code = int(self._unread.wait()[0])
         self._unread = None
-        code = int(self.device.download(self._cell)[0])
         if not code:
             return
         self.device.copy(self._cell, np.zeros(1, np.int64))
@@ -347,7 +370,7 @@ class Executable:
         rounds: int = 10,
     ) -> list[float]:
         """Return the seconds that each step takes on the device, by its events."""
-        plan = self.plan(values)
+        plan = self.plan(values, self._unaligned([*arrays, *outputs]))
         with self._lock:
             bases = self._of_call(plan, values, arrays, outputs)
             return plan.run.timed(bases, rounds)
@@ -371,7 +394,7 @@ class Executable:
         """Print each kernel, at the sizes last called with or at some."""
         values = dict.fromkeys(self.dims, 1024)
         if self.plans:
-            values = dict(zip(self.dims, next(reversed(self.plans))))
+            values = dict(zip(self.dims, next(reversed(self.plans))[0]))
         size = evaluator(self.program.memory, values)
         for call in self.program.calls:
             if isinstance(call, KernelCall) and id(call.kernel) not in self.names:
@@ -421,4 +444,3 @@ def printed_kernel(
             _codes.clear()
         found = _codes[key] = Printed(code, tuple(printer.arguments))
     return found
-

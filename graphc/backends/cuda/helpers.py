@@ -50,7 +50,7 @@ def _offsets(axes: int, arrays: int) -> list[str]:
 
 @lru_cache
 def strided_copy(dtype: str, axes: int) -> Code:
-    """``target = source``, both of any strides.
+    """Return the kernel of ``target = source``, both of any strides.
 
     Strides may be negative, so offsets count from where the array's memory begins.
     """
@@ -61,7 +61,7 @@ def strided_copy(dtype: str, axes: int) -> Code:
 
 @lru_cache
 def addresses(axes: int) -> Code:
-    """The address of each matrix of a batch, from that of the first; strides in bytes."""
+    """Return the kernel that makes the address of each matrix of a batch, in bytes."""
     parameters = {"out": "int64*", **_axes(axes, 1)}
     body = [*_offsets(axes, 1), "out[at] = o0"]
     return _code(f"graphc_addresses_{axes}", parameters, body)
@@ -69,7 +69,7 @@ def addresses(axes: int) -> Code:
 
 @lru_cache
 def mark(what: str, dtype: str, axes: int) -> Code:
-    """Set the flag of each matrix that has a "zero" or a "nan" on its diagonal.
+    """Return the kernel that flags matrices with a "zero" or "nan" on the diagonal.
 
     The last axis is the diagonal. Whichever thread finds one sets the same 1.
     """
@@ -86,7 +86,7 @@ def mark(what: str, dtype: str, axes: int) -> Code:
 
 @lru_cache
 def poison(dtype: str) -> Code:
-    """Make matrices of `size` elements NaN whose flag is set."""
+    """Return the kernel that makes matrices of `size` elements NaN by their flags."""
     parameters = {"out": f"{dtype}*", "flags": "int32*", "size": "int64"}
     body = ["if flags[at // size] != 0:", "    out[at] = nan"]
     return _code(f"graphc_poison_{dtype}", parameters, body)
@@ -94,7 +94,7 @@ def poison(dtype: str) -> Code:
 
 @lru_cache
 def triangle(dtype: str) -> Code:
-    """Leave the upper triangle of n by n matrices; NaN where the flag is set."""
+    """Return the kernel that leaves upper triangles, NaN where the flag is set."""
     parameters = {"out": f"{dtype}*", "flags": "int32*", "n": "int64"}
     body = [
         "row = at // n",
@@ -108,9 +108,10 @@ def triangle(dtype: str) -> Code:
 
 @lru_cache
 def pivots(dtype: str) -> Code:
-    """The last rows of `LuFactor`: the order of rows, its inverse, signs of swaps.
+    """Return the kernel of the order of rows, its inverse, and signs of swaps.
 
-    `swaps` are LAPACK's: with which row, counted from 1, each was swapped in its turn.
+    These are the last rows of `LuFactor`. `swaps` are LAPACK's: with which row,
+    counted from 1, each was swapped in its turn.
     """
     parameters = {"out": f"{dtype}*", "swaps": "int32*", "n": "int64"}
     body = [

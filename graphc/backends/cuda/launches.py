@@ -6,7 +6,7 @@ relative to *bases*: the inputs, outputs and constants, and the memory of the ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -97,7 +97,12 @@ class Library(Protocol):
     """A call of a library: `run` starts it, given what libraries there are."""
 
     @property
-    def label(self) -> str: ...
+    def label(self) -> str:
+        """What it is, for people."""
+
+    @property
+    def library(self) -> str:
+        """Which library: "blas" or "solver"."""
 
     def run(self, vendor: Any, address: Callable[[Pointer], int]) -> None:
         """Start the call, on the stream that the libraries were given."""
@@ -130,5 +135,3 @@ class Scratch:
         self._used += -(-bytes_ // ALIGNMENT) * ALIGNMENT
         self.bytes = max(self.bytes, self._used)
         return place
-
-

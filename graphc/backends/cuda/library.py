@@ -1,10 +1,10 @@
 """Products and factorizations of a program as calls of cuBLAS and cuSOLVER.
 
 The libraries take matrices by columns. A matrix by rows is, by columns, its transpose,
-so ``C = A @ B`` is asked for as ``C.T = B.T @ A.T``: the operands change places, and one
-that is read transposed costs a flag. What a flag cannot tell (no unit stride, strides
-that are negative or 0 within a matrix) is copied first. One axis of a batch is the
-library's; of the others each index is a call, or all is copied into one axis.
+so ``C = A @ B`` is asked for as ``C.T = B.T @ A.T``: the operands change places, and
+one that is read transposed costs a flag. What a flag cannot tell (no unit stride,
+strides that are negative or 0 within a matrix) is copied first. One axis of a batch is
+the library's; of the others each index is a call, or all is copied into one axis.
 
 A matrix that has no factor, or a triangle with a zero on its diagonal, makes its result
 NaN, all of it, as on the CPU: flags are set on the device and read there.
@@ -50,7 +50,7 @@ MOST_CALLS = 32
 """Calls that a batch whose axes do not join may take; more are copied into one."""
 
 FEW = 4
-"""Matrices up to which a batch is factorized or solved one by one, if they are large."""
+"""Matrices up to which a batch is factorized or solved one by one if they are large."""
 
 LARGE = 128
 """Rows from which on they are."""
@@ -255,9 +255,7 @@ class LibrarySteps:
             yield self._addresses(table, out, (count,), (n * n,))
             yield Potrf(self.dtype, n, table, flags, flags, 0, count)
         yield self._mark("nan", flags, out, (count,), (n * n,), n, n + 1)
-        yield self._over(
-            helpers.triangle(self.dtype), count * n * n, (out, flags, n)
-        )
+        yield self._over(helpers.triangle(self.dtype), count * n * n, (out, flags, n))
 
     def _lu(self, call: RoutineCall) -> Iterator[Step]:
         b, out, n, count = self._square(call)
@@ -306,7 +304,9 @@ class LibrarySteps:
             yield step
         flag, lda = _flag(triangle)  # type: ignore[misc]
         # by columns, X.T @ E.T = B.T; what lies by rows is, by columns, E.T itself
-        uplo = (UPPER if lower else LOWER) if flag == OP_N else (LOWER if lower else UPPER)
+        uplo = (
+            (UPPER if lower else LOWER) if flag == OP_N else (LOWER if lower else UPPER)
+        )
         given = (self.dtype, uplo, flag, UNIT if unit else NON_UNIT, k, n)
         if self._one_by_one(n, count):
             for number, index in enumerate(product(*map(range, sizes))):
@@ -340,7 +340,7 @@ class LibrarySteps:
         return View(place, (n, n), rows, columns, batch), lower != transposed, unit
 
     def _square(self, call: RoutineCall) -> tuple[Pointer, Pointer, int, int]:
-        """Return operand and result of a factorization, rows, and how many there are."""
+        """Return operand, result and rows of a factorization, and their number."""
         n = self.size(call.words["n"])
         self._check(call, n)
         count = _count([self.size(axis[0]) for axis in call.axes])
@@ -362,7 +362,9 @@ class LibrarySteps:
     def _flags(self, count: int) -> Pointer:
         return self.scratch.take(4 * count)
 
-    def _over(self, code: Code, total: int, arguments: Sequence[Pointer | int]) -> Launch:
+    def _over(
+        self, code: Code, total: int, arguments: Sequence[Pointer | int]
+    ) -> Launch:
         threads = 4 if self.simulated else THREADS
         most = 1 if self.simulated else 4096
         blocks = min(most, -(-total // threads))
@@ -376,6 +378,7 @@ class LibrarySteps:
     ) -> Launch:
         code = helpers.strided_copy(self.dtype, len(shape))
         (to, first), (of, second) = self._apart(target[0]), self._apart(source[0])
+        arguments: tuple[Pointer | int, ...]
         arguments = (to, of, first, second, *shape, *target[1], *source[1])
         return self._over(code, _count(shape), arguments)
 
@@ -384,7 +387,11 @@ class LibrarySteps:
         return Pointer(place.base), place.offset // self.itemsize
 
     def _addresses(
-        self, table: Pointer, first: Pointer, sizes: Sequence[int], strides: Sequence[int]
+        self,
+        table: Pointer,
+        first: Pointer,
+        sizes: Sequence[int],
+        strides: Sequence[int],
     ) -> Launch:
         bytes_ = [s * self.itemsize for s in strides]
         code = helpers.addresses(len(sizes))
@@ -402,6 +409,7 @@ class LibrarySteps:
     ) -> Launch:
         code = helpers.mark(what, self.dtype, len(sizes) + 1)
         x, first = self._apart(place)
+        arguments: tuple[Pointer | int, ...]
         arguments = (flags, x, first, *sizes, n, *strides, diagonal)
         return self._over(code, _count(sizes) * n, arguments)
 
