@@ -138,7 +138,7 @@ class Executable:
                 'compile with backend="cpu".'
             )
         self.program: Program = schedule(graph, donated, machine=maps.MACHINE)
-        self.canonical: dict[int, Canonical] = {}
+        self.canonical: dict[int, tuple[Kernel, Canonical]] = {}
         self.names: dict[int, str] = {}
         self.plans: OrderedDict[tuple, Plan] = OrderedDict()
         self._bases = self._base_numbers()
@@ -192,9 +192,7 @@ class Executable:
             self.plans.move_to_end(key)
             return found
 
-    def _planned(
-        self, values: Mapping[Dim, int], unaligned: Collection[int]
-    ) -> Plan:
+    def _planned(self, values: Mapping[Dim, int], unaligned: Collection[int]) -> Plan:
         memory = self.program.memory
         size = evaluator(memory, values)
         scratch = Scratch(self._bases["scratch"])
@@ -222,11 +220,25 @@ class Executable:
         number = self._bases[place.kind] + place.number
         return Pointer(number, size(place.offset) + size(start) * itemsize)
 
-    def _launches(self, call: KernelCall, size: Any) -> list[Step]:
+    def _places(
+        self, call: KernelCall, canonical: Canonical, size: Any
+    ) -> list[Pointer]:
+        """Return where each buffer of a kernel begins, as its code takes it."""
+        return [
+            self._place(memory, size, canonical.starts.get(number, 0))
+            for number, memory in enumerate(call.memory)
+        ]
+
+    def _launches(
+        self, call: KernelCall, size: Any, unaligned: Collection[int] = ()
+    ) -> list[Step]:
         """Return the launch of a kernel; none if it has nothing to do."""
-        chosen = maps.choose(call, size, simulated=self.device.simulated)
+        places = self._places(call, self._canonical(call.kernel), size)
+        aligned = not any(p.base in unaligned or p.offset % VECTOR for p in places)
+        chosen = maps.choose(call, size, self.device.simulated, aligned)
         kernel = chosen.kernel(call.kernel)  # its shared loops may be widened
         canonical = self._canonical(kernel)
+        places = self._places(call, canonical, size)
         blocks, threads = maps.grid(call, chosen, size)
         printed = printed_kernel(kernel, canonical, chosen, self.settings.fastmath)
         self.names[id(call.kernel)] = printed.code.name
@@ -251,9 +263,9 @@ class Executable:
 
     def _canonical(self, kernel: Kernel) -> Canonical:
         found = self.canonical.get(id(kernel))
-        if found is None:
-            found = self.canonical[id(kernel)] = Canonical(kernel)
-        return found
+        if found is None:  # the kernel is kept, so that its id stays its own
+            found = self.canonical[id(kernel)] = kernel, Canonical(kernel)
+        return found[1]
 
     # --------------------------------------------------------------- calls
 
