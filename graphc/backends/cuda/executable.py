@@ -43,7 +43,7 @@ MOST_PLANS = 64
 """Sets of sizes for which a function keeps what it launches."""
 
 VECTOR = 16
-"""Bytes that a kernel loads at once where all its buffers begin at multiples of them."""
+"""Bytes of a vector load, made where all buffers begin at multiples of them."""
 
 _MOST_CODES = 10_000
 _codes: dict[tuple, Printed] = {}

@@ -105,7 +105,7 @@ def _why_not(simulated: bool) -> str | None:
     try:
         cuda = _cuda()
         if not simulated:
-            with _quiet():
+            with _at_work():
                 import_module(f"{cuda.__name__}.cudadrv.nvvm").NVVM()
     except Exception as error:
         kind = type(error).__name__
@@ -117,16 +117,8 @@ def _why_not(simulated: bool) -> str | None:
 def _cuda() -> Any:
     """Import `numba.cuda`, whichever package that is."""
     _find_toolkit()
-    # numba-cuda 0.30 looks up a function that NumPy 2.5 has no more
-    lacking = package() == "numba-cuda" and not hasattr(np, "row_stack")
-    if lacking:
-        setattr(np, "row_stack", np.vstack)  # noqa: B010 - unknown to NumPy's stubs
-    try:
-        with _quiet():
-            return import_module("numba.cuda")
-    finally:
-        if lacking:
-            delattr(np, "row_stack")
+    with _at_work():
+        return import_module("numba.cuda")
 
 
 def _find_toolkit() -> None:
@@ -144,11 +136,22 @@ def _find_toolkit() -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Do not show the packages' warnings: of deprecation, of small grids."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _at_work() -> Iterator[None]:
+    """Let the packages work: without their warnings, and with what they miss.
+
+    numba-cuda 0.30 looks up a function that NumPy 2.5 has no more, some of the time
+    when it is imported and some when it first compiles.
+    """
+    lacking = package() == "numba-cuda" and not hasattr(np, "row_stack")
+    if lacking:
+        setattr(np, "row_stack", np.vstack)  # noqa: B010 - unknown to NumPy's stubs
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if lacking:
+            delattr(np, "row_stack")
 
 
 def __getattr__(name: str) -> Any:
@@ -209,7 +212,7 @@ def compile_ptx(
         return types.CPointer(scalar) if text.endswith("*") else scalar
 
     try:
-        with _quiet(), _capability(cc):
+        with _at_work(), _capability(cc):
             text, _ = cuda.compile(
                 function,
                 types.void(*map(type_of, signature)),
@@ -332,7 +335,7 @@ def jit(function: Callable[..., None]) -> Any:
             "NUMBA_ENABLE_CUDASIM=1."
         )
     require()
-    with _quiet():
+    with _at_work():
         return import_module("numba.cuda.simulator.api").jit(function)
 
 
