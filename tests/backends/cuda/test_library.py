@@ -47,7 +47,7 @@ def normal(*shape, dtype="float64", seed=0):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("left, right", itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize("left, right", list(itertools.product([False, True], repeat=2)))
 def test_transposed_operands_cost_a_flag(left, right, dtype):
     a, b = normal(9, 7, dtype=dtype), normal(7, 8, dtype=dtype, seed=1)
     a, b = a.T.copy() if left else a, b.T.copy() if right else b
@@ -126,7 +126,8 @@ def test_very_many_matrices_apart_are_copied_into_one_batch():
     f = compiled([x, y], [product], arrays)
     (gemm,) = records(f, vendor.Gemm)
     assert gemm.count == many * many
-    assert [s.code.name.startswith("graphc_copy") for s in records(f, Launch)]
+    copies = [s.code.name.startswith("graphc_copy") for s in records(f, Launch)]
+    assert copies and all(copies)
 
 
 def test_a_reversed_batch():
@@ -350,7 +351,7 @@ def test_the_double_checks_leading_dimensions():
         host.blas.dgemm(1, 0, 0, 4, 4, 4, one, at, 3, at, 4, one, at, 4)
 
 
-@pytest.mark.parametrize("side, uplo, trans, diag", itertools.product([0, 1], repeat=4))
+@pytest.mark.parametrize("side, uplo, trans, diag", list(itertools.product([0, 1], repeat=4)))
 def test_the_doubles_triangular_solve(side, uplo, trans, diag):
     t = normal(5, 5) + 4 * np.eye(5)
     b = normal(*((4, 5) if side else (5, 4)), seed=1)
