@@ -152,7 +152,7 @@ class DeviceFunction(Function):
             arrays[number] = self._copied(arrays[number])
         results = self._results(arrays, self._output_shapes(values), given)
         self._executable.run(arrays, results, values)
-        if self.device.simulated:
+        if not self.device.asynchronous:
             self._executable.check_reports()
         return results
 

@@ -87,6 +87,7 @@ class CupyDevice:
     """
 
     simulated = False
+    asynchronous = True
 
     def __init__(self, cupy: Any, number: int):
         self.cupy = cupy

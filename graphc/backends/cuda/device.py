@@ -43,12 +43,16 @@ class Device(Protocol):
     ----------
     name : str
     simulated : bool
+        Whether arrays are NumPy's, and kernels Python.
+    asynchronous : bool
+        Whether a run returns before its work is done.
     capability : (int, int)
     vendor : Vendor
     """
 
     name: str
     simulated: bool
+    asynchronous: bool
     capability: tuple[int, int]
     vendor: Vendor
 
@@ -100,6 +104,7 @@ class SimulatedDevice:
 
     name = "simulator"
     simulated = True
+    asynchronous = False
     capability = shim.CAPABILITY
 
     def __init__(self) -> None:
@@ -195,8 +200,9 @@ class SimulatedRun:
         self.groups = groups
 
     def __call__(self, bases: Sequence[np.ndarray]) -> None:
-        for group in self.groups:
-            self._run(group, bases)
+        with shim.at_work():
+            for group in self.groups:
+                self._run(group, bases)
 
     def timed(self, bases: Sequence[np.ndarray], rounds: int) -> list[float]:
         from time import perf_counter

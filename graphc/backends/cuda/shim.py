@@ -105,7 +105,7 @@ def _why_not(simulated: bool) -> str | None:
     try:
         cuda = _cuda()
         if not simulated:
-            with _at_work():
+            with at_work():
                 import_module(f"{cuda.__name__}.cudadrv.nvvm").NVVM()
     except Exception as error:
         kind = type(error).__name__
@@ -117,7 +117,7 @@ def _why_not(simulated: bool) -> str | None:
 def _cuda() -> Any:
     """Import `numba.cuda`, whichever package that is."""
     _find_toolkit()
-    with _at_work():
+    with at_work():
         return import_module("numba.cuda")
 
 
@@ -136,7 +136,7 @@ def _find_toolkit() -> None:
 
 
 @contextmanager
-def _at_work() -> Iterator[None]:
+def at_work() -> Iterator[None]:
     """Let the packages work: without their warnings, and with what they miss.
 
     numba-cuda 0.30 looks up a function that NumPy 2.5 has no more, some of the time
@@ -212,7 +212,7 @@ def compile_ptx(
         return types.CPointer(scalar) if text.endswith("*") else scalar
 
     try:
-        with _at_work(), _capability(cc):
+        with at_work(), _capability(cc):
             text, _ = cuda.compile(
                 function,
                 types.void(*map(type_of, signature)),
@@ -335,7 +335,7 @@ def jit(function: Callable[..., None]) -> Any:
             "NUMBA_ENABLE_CUDASIM=1."
         )
     require()
-    with _at_work():
+    with at_work():
         return import_module("numba.cuda.simulator.api").jit(function)
 
 

@@ -47,7 +47,9 @@ def normal(*shape, dtype="float64", seed=0):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("left, right", list(itertools.product([False, True], repeat=2)))
+@pytest.mark.parametrize(
+    "left, right", list(itertools.product([False, True], repeat=2))
+)
 def test_transposed_operands_cost_a_flag(left, right, dtype):
     a, b = normal(9, 7, dtype=dtype), normal(7, 8, dtype=dtype, seed=1)
     a, b = a.T.copy() if left else a, b.T.copy() if right else b
@@ -173,7 +175,9 @@ def test_pieces_add_up():
 def test_tensor_cores_only_where_asked(monkeypatch):
     x, y = cg.matrix("x", dtype="float32"), cg.matrix("y", dtype="float32")
     modes = []
-    monkeypatch.setattr(host.blas, "setMathMode", lambda handle, mode: modes.append(mode))
+    monkeypatch.setattr(
+        host.blas, "setMathMode", lambda handle, mode: modes.append(mode)
+    )
     arrays = normal(7, 8, dtype="float32"), normal(8, 9, dtype="float32")
     cg.compile([x, y], x @ y, backend="cuda", tf32=True)(*arrays)
     cg.compile([x, y], x @ y, backend="cuda")(*arrays)
@@ -234,7 +238,9 @@ def test_solve(batch, n, dtype):
     a = (normal(*batch, n, n) + n * np.eye(n)[::-1]).astype(dtype)
     b = normal(*batch, n, 3, dtype=dtype)
     x, y = cg.tensor("x", a.shape, dtype=dtype), cg.tensor("y", b.shape, dtype=dtype)
-    compiled([x, y], [cg.linalg.solve(x, y)], [a, b], 1e-3 if dtype == "float32" else None)
+    compiled(
+        [x, y], [cg.linalg.solve(x, y)], [a, b], 1e-3 if dtype == "float32" else None
+    )
 
 
 @pytest.mark.parametrize("lower", [False, True])
@@ -351,7 +357,9 @@ def test_the_double_checks_leading_dimensions():
         host.blas.dgemm(1, 0, 0, 4, 4, 4, one, at, 3, at, 4, one, at, 4)
 
 
-@pytest.mark.parametrize("side, uplo, trans, diag", list(itertools.product([0, 1], repeat=4)))
+@pytest.mark.parametrize(
+    "side, uplo, trans, diag", list(itertools.product([0, 1], repeat=4))
+)
 def test_the_doubles_triangular_solve(side, uplo, trans, diag):
     t = normal(5, 5) + 4 * np.eye(5)
     b = normal(*((4, 5) if side else (5, 4)), seed=1)

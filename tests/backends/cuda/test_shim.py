@@ -169,7 +169,9 @@ def test_fast_math_only_where_asked():
 def test_missing_packages_are_told(monkeypatch):
     monkeypatch.setattr(shim, "_why_not", lambda simulated: "nothing is installed.")
     assert not shim.available()
-    with pytest.raises(MissingPackageError, match=r"nothing.*pip install 'graphc\[cuda"):
+    with pytest.raises(
+        MissingPackageError, match=r"nothing.*pip install 'graphc\[cuda"
+    ):
         shim.require()
 
 
