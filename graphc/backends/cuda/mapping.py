@@ -27,6 +27,7 @@ from graphc.kernels.ir import (
     Buffer,
     Current,
     Dynamic,
+    Instruction,
     Kernel,
     Load,
     Loop,
@@ -62,6 +63,13 @@ LONGEST_LANES = 512
 THREADS = 256
 BLOCKS = 132 * 8
 """Blocks of a launch at the most: what more there is, each does in turn."""
+
+WIDEST = 4
+"""Elements of a vector at the most."""
+
+MOST_WORK = 400
+"""Operations of vectorized loops at the most: numba compiles slowly, and what computes
+so much does not wait for memory."""
 
 BUSY = 132 * 512
 """Threads below which memory waits for threads."""
@@ -325,7 +333,7 @@ def choose(
         threads = 4 if simulated else THREADS
         rows = rows // width
         if rows < threads:
-            threads = max(1, min(threads, -(-rows // WARP) * WARP))
+            threads = min(threads, max(1, -(-rows // WARP)) * WARP)
         lanes = threads if kind == "rows" and access.chunked else 1
     return Mapping(kind, lanes, threads, narrow, simulated, width)
 
@@ -376,7 +384,12 @@ def _width(
         ),
         default=VECTOR,
     )
-    width = VECTOR // widest
+    width = min(WIDEST, VECTOR // widest)
+    work = sum(
+        isinstance(v, Instruction) for _, body in bodies for v in all_values(body)
+    )
+    if work * width > MOST_WORK:
+        return 1
     try:
         if width == 1 or any(size(extent) % width for extent, _ in bodies):
             return 1
