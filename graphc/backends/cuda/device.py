@@ -6,6 +6,7 @@ Both make memory, hold kernels ready, and run prepared steps. What they run is i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ import numpy as np
 from graphc.backends.cuda import host, shim
 from graphc.backends.cuda.launches import Code, Copy, Launch, Pointer, Step, Zero
 from graphc.backends.cuda.vendor import Vendor
+
+_simulating = threading.RLock()  # the simulator runs one kernel at a time
 
 Group = Sequence[Step]
 """What one step of a program becomes."""
@@ -200,7 +203,7 @@ class SimulatedRun:
         self.groups = groups
 
     def __call__(self, bases: Sequence[np.ndarray]) -> None:
-        with shim.at_work():
+        with _simulating, shim.at_work():
             for group in self.groups:
                 self._run(group, bases)
 
