@@ -1,1 +1,1 @@
-"""The CUDA backend: kernels printed as Python that numba compiles for devices."""
+"""CUDA: kernels as Python functions for numba's compiler, libraries by CuPy."""

@@ -139,7 +139,8 @@ class KernelPrinter(Placement):
         for part in kernel.loops:
             self._rows(part)
         self._statements(kernel.after)
-        buffers = [b for b in kernel.buffers if b.number not in kernel.in_place]
+        # a buffer in the place of another has a pointer of its own type
+        buffers = kernel.buffers
         self.arguments: list[tuple] = [("buffer", b.number) for b in buffers]
         names = [f"b{b.number}" for b in buffers]
         kinds = [f"{_memory(b.dtype)}*" for b in buffers]
@@ -481,8 +482,7 @@ class KernelPrinter(Placement):
         if buffer.number in self.private:
             return self._own(buffer, offset)
         index, _ = self.size(offset)
-        number = self.kernel.in_place.get(buffer.number, buffer.number)
-        return f"b{number}", index.text
+        return f"b{buffer.number}", index.text
 
     def _own(self, buffer: Buffer, offset: SizeLike) -> tuple[str, str]:
         """Return a lane's own array for rows of values, and the place of one."""

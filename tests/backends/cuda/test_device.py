@@ -284,7 +284,7 @@ def test_no_driver(monkeypatch):
 def test_no_device(monkeypatch):
     with (
         packages(monkeypatch, 0),
-        pytest.raises(ConfigError, match="no device.*VISIBLE"),
+        pytest.raises(ConfigError, match=r"no device.*VISIBLE"),
     ):
         cupy_device.current()
 
