@@ -47,7 +47,7 @@ def current() -> CupyDevice:
     except ImportError as error:
         raise MissingPackageError(
             "the CUDA backend needs CuPy for memory, streams and libraries "
-            f"({error}). Install {shim.INSTALL}."
+            f"({error}). Run: {shim.INSTALL}"
         ) from None
     runtime = cupy.cuda.runtime
     try:

@@ -79,7 +79,12 @@ def package() -> str | None:
 
 def available() -> bool:
     """Tell whether kernels can be compiled, or simulated, in this process."""
-    return _why_not(simulated()) is None
+    return missing() is None
+
+
+def missing() -> str | None:
+    """Return what kernels cannot be compiled or simulated for, None if they can."""
+    return _why_not(simulated())
 
 
 def require() -> None:
@@ -90,10 +95,10 @@ def require() -> None:
     MissingPackageError
         If a package or NVIDIA's compiler library is missing; it says what to install.
     """
-    why = _why_not(simulated())
+    why = missing()
     if why is not None:
         raise MissingPackageError(
-            f"the CUDA backend cannot compile kernels: {why} Install {INSTALL}."
+            f"the CUDA backend cannot compile kernels: {why} Run: {INSTALL}"
         )
 
 
