@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -161,7 +162,8 @@ def _cupy() -> str:
     number = cupy.cuda.runtime.runtimeGetVersion()
     text = f"{cupy.__version__}, for CUDA {number // 1000}.{number % 1000 // 10}"
     try:
-        from cupy_backends.cuda.libs import cublas, cusolver  # noqa: F401
+        libraries = importlib.import_module("cupy_backends.cuda.libs")
+        libraries.cublas, libraries.cusolver  # noqa: B018 - loaded when asked for
     except Exception:
         return f"{text}, without cuBLAS and cuSOLVER: pip install 'cupy-cuda13x[ctk]'"
     return f"{text}, with cuBLAS and cuSOLVER"

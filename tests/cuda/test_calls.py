@@ -120,7 +120,7 @@ def test_arrays_on_another_device(cupy):
     f = step()
     with cupy.cuda.Device(1):
         w = cupy.ones((8, 8), "float32")
-    with pytest.raises(InputError, match="w: .*CUDA device 1"):
+    with pytest.raises(InputError, match=r"w: .*CUDA device 1"):
         f(w, np.ones((9, 8), "float32"))
 
 

@@ -99,10 +99,9 @@ class CupyDevice:
         self.driver = import_module("cupy_backends.cuda.api.driver")
         self.functions: dict[Code, Any] = {}
         self.last: list[str] = []
-        libraries = "cupy_backends.cuda.libs"
-        try:
-            blas = import_module(f"{libraries}.cublas")
-            solver = import_module(f"{libraries}.cusolver")
+        libraries = import_module("cupy_backends.cuda.libs")
+        try:  # asking for a module finds and loads its library first
+            blas, solver = libraries.cublas, libraries.cusolver
         except ImportError as error:
             raise MissingPackageError(
                 f"the CUDA backend needs cuBLAS and cuSOLVER: {error} Install a CUDA "

@@ -19,7 +19,14 @@ import numpy as np
 from graphc.backends.cuda import mapping as maps
 from graphc.backends.cuda.device import Device, Run
 from graphc.backends.cuda.graphs import CapturedGraphs
-from graphc.backends.cuda.launches import Code, Launch, Pointer, Scratch, Step
+from graphc.backends.cuda.launches import (
+    ALIGNMENT,
+    Code,
+    Launch,
+    Pointer,
+    Scratch,
+    Step,
+)
 from graphc.backends.cuda.library import LibrarySteps, check_dtype
 from graphc.backends.cuda.printer import KernelPrinter
 from graphc.graph.graph import Graph
@@ -144,6 +151,7 @@ class Executable:
         self._bases = self._base_numbers()
         self._constants: list[Any] | None = None
         self._cell: Any = None
+        self._nothing: Any = None
         self._unread: Any = None
         self._lock = threading.RLock()
         for call in self.program.calls:
@@ -290,6 +298,8 @@ class Executable:
             plan.graphs.run(plan.run, bases, self.device)
             memory = self.program.memory
             for number, place in memory.copies:
+                if not outputs[number].size:
+                    continue
                 self.device.copy(
                     outputs[number], bases[self._bases[place.kind] + place.number]
                 )
@@ -320,14 +330,16 @@ class Executable:
                 for c in self.program.memory.constants
             ]
             self._cell = self.device.upload(np.zeros(1, np.int64))
+            self._nothing = self.device.upload(np.zeros(ALIGNMENT, np.uint8))
         try:
             workspace = self.device.empty((plan.workspace,), np.uint8)
             scratch = self.device.empty((plan.scratch,), np.uint8)
         except (MemoryError, ValueError):
             self.device.release()
             raise AllocationError(self._too_much(plan, values)) from None
-        rest = [workspace, scratch, self._cell]
-        return [*arrays, *outputs, *self._constants, *rest]
+        bases = [*arrays, *outputs, *self._constants, workspace, scratch, self._cell]
+        # what stands in for an element of an empty array is read, and then discarded
+        return [b if b.size else self._nothing for b in bases]
 
     def _too_much(self, plan: Plan, values: Mapping[Dim, int]) -> str:
         size = evaluator(self.program.memory, values)

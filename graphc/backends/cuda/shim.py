@@ -264,7 +264,7 @@ def _capability(cc: tuple[int, int]) -> Iterator[None]:
 
     Both packages would ask the current device, and fail where there is none.
     """
-    module = import_module("numba.cuda.dispatcher")
+    module: Any = import_module("numba.cuda.dispatcher")
     asked = module.get_current_device
     module.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
     try:
@@ -274,7 +274,7 @@ def _capability(cc: tuple[int, int]) -> Iterator[None]:
 
 
 def vectors(kind: str, width: int) -> tuple[Any, Any]:
-    """Return ``load(pointer, index)`` and ``store(pointer, index, *values)`` of vectors.
+    """Return ``load(pointer, index)``, ``store(pointer, index, values)`` of vectors.
 
     A vector is `width` elements of the dtype `kind` next to each other, at a multiple
     of its size. Loading gives a tuple.
@@ -296,8 +296,8 @@ def vectors(kind: str, width: int) -> tuple[Any, Any]:
         return builder.bitcast(place, vector.as_pointer())
 
     @intrinsic
-    def load(typingctx, pointer, index):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def load(typingctx, pointer, index):
+        def codegen(context, builder, signature, args):
             vector = builder.load(address(context, builder, *args), align=size)
             out = context.get_constant_undef(signature.return_type)
             for i in range(width):
@@ -309,8 +309,8 @@ def vectors(kind: str, width: int) -> tuple[Any, Any]:
         return types.UniTuple(element, width)(pointer, index), codegen
 
     @intrinsic
-    def store(typingctx, pointer, index, values):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def store(typingctx, pointer, index, values):
+        def codegen(context, builder, signature, args):
             pointer, index, parts = args
             vector = ir.VectorType(context.get_data_type(element), width)
             whole = ir.Constant(vector, ir.Undefined)

@@ -336,3 +336,14 @@ def test_without_a_device_it_is_said_what_is_missing(monkeypatch):
     x = cg.vector("x")
     with pytest.raises((ConfigError, ImportError), match="the CUDA backend"):
         compiled([x], x * 2)
+
+
+def test_empty_arrays_have_an_address():
+    """A padded empty array reads an element of it, whose value is not used."""
+    x = cg.vector("x")
+    f = compiled([x], cg.pad(x, (2, 1)))
+    np.testing.assert_array_equal(f(np.ones(0)), np.zeros(3))
+    bases = f._executable._of_call(
+        next(iter(f._executable.plans.values())), {}, [np.ones(0)], [np.empty(3)]
+    )
+    assert all(b.size for b in bases)
