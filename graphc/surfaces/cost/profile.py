@@ -68,10 +68,15 @@ class Profile:
         The prediction for these.
     machine : Machine or None
         The model of the machine, if it was calibrated (``graphc doctor --calibrate``).
+    on_device : bool
+        Whether the times are of a device, which there is no model of.
     """
 
-    def __init__(self, steps: list[StepTime], machine: Machine | None):
+    def __init__(
+        self, steps: list[StepTime], machine: Machine | None, on_device: bool = False
+    ):
         self.steps = steps
+        self.on_device = on_device
         self.machine = machine
         self.seconds = sum(s.seconds for s in steps)
         known = [s.predicted for s in steps if s.predicted is not None]
@@ -104,7 +109,7 @@ class Profile:
 
     def __str__(self) -> str:
         table = text_table(HEAD, self._cells())
-        if self.machine is None:
+        if self.machine is None and not self.on_device:
             table += "\nno prediction: run graphc doctor --calibrate once"
         return table
 
@@ -204,7 +209,8 @@ def profile(
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise InputError(f"profile: rounds={rounds!r} is no number of 1 or more.")
     values, times = function.time_steps(args, named, rounds)
-    model = load()
+    # the model of the machine knows its processor, and no device
+    model = load() if function.backend == "cpu" else None
     report = function.cost.at(values)
     work = step_work(function, report, values)
     labels = _labels(function, report)
@@ -213,7 +219,7 @@ def profile(
         predicted = None if model is None else sum(map(model.predict, parts))
         flops, calls, moved = (sum(getattr(w, k) for w in parts) for k in _COUNTS)
         steps.append(StepTime(label, taken, flops, calls, moved, predicted))
-    return Profile(steps, model)
+    return Profile(steps, model, function.backend != "cpu")
 
 
 _COUNTS = ("flops", "transcendentals", "bytes")

@@ -347,3 +347,31 @@ def test_empty_arrays_have_an_address():
         next(iter(f._executable.plans.values())), {}, [np.ones(0)], [np.empty(3)]
     )
     assert all(b.size for b in bases)
+
+
+def test_arrays_of_a_device_are_traced_by_shape_and_dtype():
+    traced = []
+
+    class Tensor:
+        """An array on a device, as its interface tells; the rest may not be asked."""
+
+        def __init__(self, shape, typestr):
+            self.__cuda_array_interface__ = {"shape": shape, "typestr": typestr}
+
+        def __array__(self, *args, **kwargs):
+            raise TypeError("implicit conversion to a NumPy array is not allowed")
+
+    def double(x, factor):
+        traced.append((x.shape, x.dtype.name))
+        return x * factor
+
+    f = cg.jit(double, backend="cuda")
+    given = []
+    for shape, typestr in (((3,), "<f4"), ((3,), "<f4"), ((2, 2), "<f8")):
+        given.append(Tensor(shape, typestr))
+        # the simulator has no such arrays: it is the call that refuses it
+        with pytest.raises(InputError, match=r'x: .*Tensor.*host.*backend="cuda"'):
+            f(given[-1], 2.0)
+    assert traced == [((3,), "float32"), ((2, 2), "float64")]
+    with pytest.raises(InputError, match="on a device"):
+        cg.linearize(lambda x: x * x, given[0])
