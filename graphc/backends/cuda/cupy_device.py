@@ -189,7 +189,10 @@ class CupyDevice:
                 continue
             if getattr(value, "is_cuda", False):
                 stream = sys.modules["torch"].cuda.current_stream(value.device)
-                return self.cupy.cuda.ExternalStream(stream.cuda_stream, self.number)
+                cuda = self.cupy.cuda
+                if hasattr(stream, "__cuda_stream__"):  # from PyTorch 2.7 on
+                    return cuda.Stream.from_external(stream)
+                return cuda.ExternalStream(stream.cuda_stream, self.number)
         return None
 
     def synchronize(self) -> None:
@@ -374,7 +377,7 @@ class CupyRun:
                 else:
                     device.vendor.use(stream.ptr, step.library)
                     step.run(device.vendor, address)
-                if options().check and not stream.is_capturing:
+                if options().check and not stream.is_capturing():
                     stream.synchronize()
             except MemoryError:
                 raise

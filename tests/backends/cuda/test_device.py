@@ -34,7 +34,11 @@ class Array:
 
 class Stream:
     def __init__(self, ptr, log):
-        self.ptr, self.log, self.is_capturing = ptr, log, False
+        self.ptr, self.log = ptr, log
+
+    @staticmethod
+    def is_capturing():
+        return False
 
     def synchronize(self):
         self.log.append(("synchronize", self.ptr))
@@ -52,6 +56,19 @@ class Stream:
 
     def __exit__(self, *error):
         self.log.append("exit")
+
+
+class Streams:
+    """CuPy's class of streams."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def __call__(self, non_blocking):
+        return Stream(88, self.log)
+
+    def from_external(self, stream):
+        return Stream(stream.__cuda_stream__()[1], self.log)
 
 
 class Driver:
@@ -82,7 +99,7 @@ def device():
     cuda = SimpleNamespace(
         runtime=runtime,
         get_current_stream=lambda: Stream(77, log),
-        Stream=lambda non_blocking: Stream(88, log),
+        Stream=Streams(log),
         ExternalStream=lambda ptr, number: Stream(ptr, log),
         Device=lambda number: Stream(f"device {number}", log),
     )
@@ -232,11 +249,16 @@ def test_what_another_package_refuses_is_told(device):
         device.adopt(Foreign())
 
 
-def test_the_streams_of_pytorchs_tensors_are_used(device, monkeypatch):
+@pytest.mark.parametrize(
+    "stream",
+    [
+        SimpleNamespace(cuda_stream=55),
+        SimpleNamespace(cuda_stream=0, __cuda_stream__=lambda: (0, 55)),
+    ],
+)
+def test_the_streams_of_pytorchs_tensors_are_used(device, monkeypatch, stream):
     torch = ModuleType("torch")
-    torch.cuda = SimpleNamespace(
-        current_stream=lambda where: SimpleNamespace(cuda_stream=55)
-    )
+    torch.cuda = SimpleNamespace(current_stream=lambda where: stream)
     monkeypatch.setitem(sys.modules, "torch", torch)
     tensor = type("Tensor", (), {"__module__": "torch", "is_cuda": True, "device": 0})()
     with device.scope([np.zeros(3), tensor]):
@@ -304,3 +326,27 @@ def test_pointers_of_the_simulator_reach_no_further_than_their_array():
             p[index]
     p[1] = 9.0
     assert p.array[3] == 9.0
+
+
+def test_cupy_has_what_is_asked_of_it():
+    """Names and parameters of CuPy's that no test without a device runs."""
+    cupy = pytest.importorskip("cupy")
+    from cupy_backends.cuda.api import driver
+
+    cuda = cupy.cuda
+    assert "kernel_params" in driver.launchKernel.__doc__
+    for name in ("memsetAsync", "memcpyAsync", "deviceSynchronize", "getDeviceCount"):
+        assert hasattr(cuda.runtime, name)
+    for name in ("begin_capture", "end_capture", "is_capturing", "synchronize"):
+        assert callable(getattr(cuda.Stream, name))
+    assert "stream=None" in cuda.graph.Graph.launch.__doc__
+    assert "disable_timing" in cuda.Event.__init__.__doc__
+    memory = cuda.MemoryPointer
+    assert "(self, mem, size_t size, stream=None)" in memory.copy_to_host_async.__doc__
+    assert "size_t size" in memory.copy_from_device_async.__doc__
+    assert "bytes cubin" in cuda.function.Module.load.__doc__
+    assert hasattr(cuda.function.Function, "ptr")
+    assert hasattr(cuda.Stream, "from_external") or hasattr(cuda, "ExternalStream")
+    for error in (cuda.runtime.CUDARuntimeError, driver.CUDADriverError):
+        assert issubclass(error, RuntimeError)
+    assert issubclass(cuda.memory.OutOfMemoryError, MemoryError)
