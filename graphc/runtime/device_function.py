@@ -20,6 +20,9 @@ from graphc.types.errors import (
 )
 from graphc.types.sizes import Dim
 
+MOST_SHAPES = 1_000
+"""Shapes of arguments that a function knows to fit."""
+
 
 class DeviceFunction(Function):
     """A compiled function of arrays on a device; made by ``compile(backend="cuda")``.
@@ -42,6 +45,10 @@ class DeviceFunction(Function):
     CuPy's. An index out of range is reported by a later call that finds it done, by
     `synchronize`, or when a result goes to the host.
     """
+
+    def __init__(self, *args: Any):
+        self._known: dict[tuple, tuple] = {}
+        super().__init__(*args)
 
     @property
     def device(self) -> Any:
@@ -87,16 +94,28 @@ class DeviceFunction(Function):
         given = None if out is None else self._outputs.flatten_like(out, "out")
         with self.device.scope([*leaves, *(given or ())]):
             arrays = self._adopted(leaves)
-            values = self._checked_sizes(arrays)
+            values, shapes = self._sizes_of(arrays)
             if given is not None:
-                self._check_out(given, values)
-            results = self._run(arrays, values, given)
+                self._check_out(given, shapes)
+            results = self._run_on(arrays, values, shapes, given)
             if given is not None:
                 self._fill(given, results)
                 return out
             if self._to_host:
                 return self._outputs.unflatten(self._downloaded(results))
             return self._outputs.unflatten(results)
+
+    def _sizes_of(self, arrays: Sequence[Any]) -> tuple[dict[Dim, int], list[tuple]]:
+        """Return dimensions and outputs' shapes, checked once for the same shapes."""
+        key = tuple([a.shape for a in arrays])
+        found = self._known.get(key)
+        if found is None:
+            values = self._checked_sizes(arrays)
+            self._executable.check_sizes(values)
+            if len(self._known) >= MOST_SHAPES:
+                self._known.clear()
+            found = self._known[key] = values, self._output_shapes(values)
+        return found
 
     @property
     def _to_host(self) -> bool:
@@ -105,9 +124,10 @@ class DeviceFunction(Function):
     def _adopted(self, leaves: Sequence[Any]) -> list[Any]:
         """Return the arguments as arrays of the device, of the declared types."""
         arrays = []
+        device = self.device
         for number, (node, value) in enumerate(zip(self.original.inputs, leaves)):
             try:
-                array = self.device.adopt(value)
+                array = device.adopt(value)
             except InputError as error:
                 raise InputError(f"{node.name}: {error}") from None
             if array is None:
@@ -127,7 +147,7 @@ class DeviceFunction(Function):
                     f"{node.label()}{made_at(node.origin)}, which has {node.ndim} "
                     "dimensions."
                 )
-            arrays.append(self.device.contiguous(array))
+            arrays.append(device.contiguous(array))
         return arrays
 
     def _uploaded(self, node: Any, array: np.ndarray) -> Any:
@@ -140,20 +160,22 @@ class DeviceFunction(Function):
                 f"{array.nbytes:,} bytes, cannot be had on {self.device.name}."
             ) from None
 
-    def _run(
+    def _run_on(
         self,
         arrays: list[Any],
         values: Mapping[Dim, int],
-        given: Sequence[Any] | None,
+        shapes: Sequence[tuple[int, ...]],
+        given: Sequence[Any] | None = None,
     ) -> list[Any]:
-        self._executable.check_sizes(values)
-        written = self._executable.program.memory.written
-        for number in self._meeting(arrays) & written:
+        """Start a call and return its outputs."""
+        executable = self._executable
+        written = executable.program.memory.written
+        for number in self._meeting(arrays) & written if written else ():
             arrays[number] = self._copied(arrays[number])
-        results = self._results(arrays, self._output_shapes(values), given)
-        self._executable.run(arrays, results, values)
-        if not self.device.asynchronous:
-            self._executable.check_reports()
+        results = self._results(arrays, shapes, given)
+        executable.run(arrays, results, values)
+        if not executable.device.asynchronous:
+            executable.check_reports()
         return results
 
     def _meeting(self, arrays: Sequence[Any]) -> set[int]:
@@ -225,8 +247,7 @@ class DeviceFunction(Function):
                 f"{shape}, {size:,} bytes, cannot be had on {self.device.name}."
             ) from None
 
-    def _check_out(self, given: Sequence[Any], values: Mapping[Dim, int]) -> None:
-        shapes = self._output_shapes(values)
+    def _check_out(self, given: Sequence[Any], shapes: Sequence[tuple]) -> None:
         types = [(s, o.dtype) for s, o in zip(shapes, self.original.outputs)]
         paths = self._outputs.paths("out")
         for array, name, type_ in zip(given, paths, types):
@@ -285,9 +306,9 @@ class DeviceFunction(Function):
         leaves = self._signature.leaves(args, named)
         with self.device.scope(leaves):
             arrays = [self._copied(a) for a in self._adopted(leaves)]
-            values = self._checked_sizes(arrays)
-            self._run([self._copied(a) for a in arrays], values, None)
+            values, shapes = self._sizes_of(arrays)
+            self._run_on([self._copied(a) for a in arrays], values, shapes)
             self.synchronize()
-            results = self._results(arrays, self._output_shapes(values), None)
+            results = self._results(arrays, shapes, None)
             run = self._executable.time_steps
             return values, run(arrays, results, values, 0, rounds)

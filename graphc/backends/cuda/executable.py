@@ -291,11 +291,13 @@ class Executable:
         IndexOutOfRangeError
             If an earlier call found one, and that is known by now.
         """
-        plan = self.plan(values, self._unaligned([*arrays, *outputs]))
+        own = [self.device.address(b) for b in (*arrays, *outputs)]
+        plan = self.plan(values, self._unaligned(own))
         with self._lock:
             self._raise_reported(wait=False)
             bases = self._of_call(plan, values, arrays, outputs)
-            plan.graphs.run(plan.run, bases, self.device)
+            rest = [self.device.address(b) for b in bases[len(own) :]]
+            plan.graphs.run(plan.run, bases, (*own, *rest), self.device)
             memory = self.program.memory
             for number, place in memory.copies:
                 if not outputs[number].size:
@@ -306,15 +308,14 @@ class Executable:
             if self.program.reports:
                 self._unread = self.device.read_later(self._cell)
 
-    def _unaligned(self, bases: Sequence[Any]) -> frozenset[int]:
+    def _unaligned(self, addresses: Sequence[int]) -> frozenset[int]:
         """Return which of the caller's arrays begin at no multiple of `VECTOR` bytes.
 
         The others are the device's own, and do.
         """
         if self.device.simulated:
             return frozenset()
-        address = self.device.address
-        return frozenset(i for i, b in enumerate(bases) if address(b) % VECTOR)
+        return frozenset([i for i, a in enumerate(addresses) if a % VECTOR])
 
     def _of_call(
         self,
@@ -394,7 +395,8 @@ class Executable:
         rounds: int = 10,
     ) -> list[float]:
         """Return the seconds that each step takes on the device, by its events."""
-        plan = self.plan(values, self._unaligned([*arrays, *outputs]))
+        own = [self.device.address(b) for b in (*arrays, *outputs)]
+        plan = self.plan(values, self._unaligned(own))
         with self._lock:
             bases = self._of_call(plan, values, arrays, outputs)
             return plan.run.timed(bases, rounds)

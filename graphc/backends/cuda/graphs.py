@@ -36,7 +36,9 @@ class CapturedGraphs:
         self._seen: OrderedDict[tuple[int, ...], int] = OrderedDict()
         self._refused = False
 
-    def run(self, run: Any, bases: Sequence[Any], device: Any) -> None:
+    def run(
+        self, run: Any, bases: Sequence[Any], key: tuple[int, ...], device: Any
+    ) -> None:
         """Run steps on the arrays of a call, by a graph if there is one for these.
 
         Parameters
@@ -45,12 +47,13 @@ class CapturedGraphs:
         bases : sequence of arrays
             All that the steps read and write. A graph keeps none of them alive: it is
             replayed for calls that have memory at its addresses.
+        key : tuple of int
+            Their addresses.
         device : device.Device
         """
         if self._refused or device.simulated:
             run(bases)
             return
-        key = tuple(device.address(b) for b in bases)
         found = self._graphs.get(key)
         if found is not None:
             self._graphs.move_to_end(key)
