@@ -53,7 +53,6 @@ def cubin(code: Code, cc: tuple[int, int] = shim.CAPABILITY) -> Cubin:
                 code.name,
                 cc,
                 code.max_threads,
-                code.fastmath,
             )
             found = shim.link(ptx, cc)
             counts["compiled"] += 1
@@ -64,7 +63,7 @@ def cubin(code: Code, cc: tuple[int, int] = shim.CAPABILITY) -> Cubin:
 
 def key_of(code: Code, cc: tuple[int, int]) -> str:
     """Return the key of a kernel's machine code."""
-    given = (code.name, code.signature, code.max_threads, code.fastmath, cc)
+    given = (code.name, code.signature, code.max_threads, cc)
     tools = (shim.package(), shim.linker(), sorted(shim.versions().items()))
     text = f"{given!r}\n{tools!r}\n{disk_cache.own_code()}\n{code.text}"
     return hashlib.sha256(text.encode()).hexdigest()

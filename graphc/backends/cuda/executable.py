@@ -64,12 +64,9 @@ class Settings:
     ----------
     tf32 : bool
         Whether products of float32 may round their factors to 10 bits.
-    fastmath : bool
-        Whether division, square root and functions may be approximate.
     """
 
     tf32: bool = False
-    fastmath: bool = False
 
 
 @dataclass(frozen=True)
@@ -248,7 +245,7 @@ class Executable:
         canonical = self._canonical(kernel)
         places = self._places(call, canonical, size)
         blocks, threads = maps.grid(call, chosen, size)
-        printed = printed_kernel(kernel, canonical, chosen, self.settings.fastmath)
+        printed = printed_kernel(kernel, canonical, chosen)
         self.names[id(call.kernel)] = printed.code.name
         if not blocks:
             return []
@@ -451,10 +448,10 @@ class Executable:
 
 
 def printed_kernel(
-    kernel: Kernel, canonical: Canonical, chosen: maps.Mapping, fastmath: bool
+    kernel: Kernel, canonical: Canonical, chosen: maps.Mapping
 ) -> Printed:
     """Return a kernel's code, printed unless one of the same form and mapping was."""
-    key = (canonical.key, chosen, fastmath)
+    key = (canonical.key, chosen)
     found = _codes.get(key)
     if found is None:
         printer = KernelPrinter(kernel, canonical, chosen)
@@ -464,7 +461,6 @@ def printed_kernel(
             tuple(printer.signature),
             printer.namespace,
             chosen.threads,
-            fastmath,
         )
         if len(_codes) >= _MOST_CODES:
             _codes.clear()

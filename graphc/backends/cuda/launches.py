@@ -43,7 +43,6 @@ class Code:
         Returns the names that the text uses.
     max_threads : int
         The most threads of a block it is launched with.
-    fastmath : bool
     """
 
     name: str
@@ -51,7 +50,6 @@ class Code:
     signature: tuple[str, ...]
     namespace: Callable[[], Mapping[str, Any]] = field(compare=False)
     max_threads: int = 1024
-    fastmath: bool = False
 
     def function(self) -> Callable[..., None]:
         """Return the function that the text defines."""

@@ -44,7 +44,6 @@ def test_the_key_tells_all_that_code_depends_on(tmp_path, fresh, monkeypatch):
     code = helpers.poison("float32")
     others = [
         replace(code, max_threads=64),
-        replace(code, fastmath=True),
         replace(code, text=code.text + "\n"),
         replace(code, signature=("float64*", "int32*", "int64", "int64")),
         helpers.poison("float64"),
