@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--epochs", type=_positive, default=40)
     demo.add_argument("--seed", type=int, default=0)
-    demo.add_argument("--backend", choices=("cpu", "reference"), default="cpu")
+    demo.add_argument("--backend", choices=("cpu", "cuda", "reference"), default="cpu")
     demo.set_defaults(run=_demo)
 
     draw = commands.add_parser(

@@ -66,6 +66,15 @@ def test_a_training_step_of_the_demonstration(on_device):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5, err_msg=path)
 
 
+def test_the_demonstration(tmp_path, on_device):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("tqdm")
+    if on_device.simulated:
+        pytest.skip("too long for the simulator")
+    result = demo.run(tmp_path, epochs=10, backend="cuda", quiet=True)
+    assert result.accuracy > 0.9
+
+
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_workloads_of_the_benchmark(name, on_device):
     if on_device.simulated:
