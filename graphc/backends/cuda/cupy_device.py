@@ -168,8 +168,8 @@ class CupyDevice:
         else:
             target[...] = source
 
-    def read_later(self, array: Any) -> Later:
-        return Later(self, array)
+    def read_later(self, array: Any, before: Later | None) -> Later:
+        return Later(self, array, None if before is None else before.array)
 
     # --------------------------------------------------------------- streams
 
@@ -237,9 +237,11 @@ class CupyDevice:
 class Later:
     """An array on its way to the host."""
 
-    def __init__(self, device: CupyDevice, array: Any):
-        pinned = device.cupy.cuda.alloc_pinned_memory(array.nbytes)
-        self.array = np.frombuffer(pinned, array.dtype, array.size)
+    def __init__(self, device: CupyDevice, array: Any, place: np.ndarray | None):
+        if place is None:
+            pinned = device.cupy.cuda.alloc_pinned_memory(array.nbytes)
+            place = np.frombuffer(pinned, array.dtype, array.size)
+        self.array = place
         stream = device.cupy.cuda.get_current_stream()
         array.data.copy_to_host_async(self.array.ctypes.data, array.nbytes, stream)
         self.event = device.cupy.cuda.Event(disable_timing=True)

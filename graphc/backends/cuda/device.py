@@ -89,8 +89,12 @@ class Device(Protocol):
     def scope(self, values: Sequence[Any]) -> Any:
         """Return a block whose work is on the stream of the caller's arrays."""
 
-    def read_later(self, array: Any) -> Any:
-        """Start to read an array: `done` tells whether it is there, `wait` gives it."""
+    def read_later(self, array: Any, before: Any) -> Any:
+        """Start to read an array: `done` tells whether it is there, `wait` gives it.
+
+        What was started `before`, None if nothing, is given up: it reads to the same
+        place, which must not be freed while it is written to.
+        """
 
     def synchronize(self) -> None:
         """Wait for all work; raises for what failed."""
@@ -150,7 +154,7 @@ class SimulatedDevice:
 
         return nullcontext()
 
-    def read_later(self, array: np.ndarray) -> Any:
+    def read_later(self, array: np.ndarray, before: Any) -> Any:
         return _There(array)
 
     def synchronize(self) -> None:

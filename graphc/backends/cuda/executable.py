@@ -303,7 +303,7 @@ class Executable:
                     outputs[number], bases[self._bases[place.kind] + place.number]
                 )
             if self.program.reports:
-                self._unread = self.device.read_later(self._cell)
+                self._unread = self.device.read_later(self._cell, self._unread)
 
     def _unaligned(self, addresses: Sequence[int]) -> frozenset[int]:
         """Return which of the caller's arrays begin at no multiple of `VECTOR` bytes.

@@ -350,3 +350,42 @@ def test_cupy_has_what_is_asked_of_it():
     for error in (cuda.runtime.CUDARuntimeError, driver.CUDADriverError):
         assert issubclass(error, RuntimeError)
     assert issubclass(cuda.memory.OutOfMemoryError, MemoryError)
+
+
+def test_reading_later_keeps_its_place_on_the_host(device):
+    """A copy under way must not end in memory that someone else has by then."""
+    made = []
+
+    def pinned(size):
+        made.append(bytearray(size))
+        return made[-1]
+
+    class Event:
+        done = False
+
+        def __init__(self, disable_timing):
+            pass
+
+        def record(self, stream):
+            device.log.append("record")
+
+        def synchronize(self):
+            device.log.append("wait")
+
+    device.cupy.cuda.alloc_pinned_memory = pinned
+    device.cupy.cuda.Event = Event
+    cell = SimpleNamespace(
+        nbytes=8,
+        size=1,
+        dtype=np.dtype(np.int64),
+        data=SimpleNamespace(
+            copy_to_host_async=lambda place, size, stream: ctypes.memmove(
+                place, np.array([5]).ctypes.data, size
+            )
+        ),
+    )
+    first = device.read_later(cell, None)
+    second = device.read_later(cell, first)
+    assert len(made) == 1 and second.array is first.array
+    assert not second.done and second.wait()[0] == 5
+    assert device.log == ["record", "record", "wait"]

@@ -169,7 +169,7 @@ def test_late_reports_are_raised_by_a_later_call():
     class Later:
         done = False
 
-        def __init__(self, array):
+        def __init__(self, array, before):
             self.array = array
 
         def wait(self):
@@ -200,8 +200,8 @@ class Slow:
     def __getattr__(self, name):
         return getattr(self.inner, name)
 
-    def read_later(self, array):
-        return self.later(array)
+    def read_later(self, array, before):
+        return self.later(array, before)
 
 
 class Full(Slow):
