@@ -72,13 +72,14 @@ class Transform:
             if compiled is None:
                 return self._build(*args, **kwargs)
             self._compiled[key] = compiled
-        return compiled(*[a for a in arrays if a is not None])
+        given = [a.value if isinstance(a, OnDevice) else a for a in arrays]
+        return compiled(*[a for a in given if a is not None])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {getattr(self, '__name__', 'function')}>"
 
     def _trace(
-        self, leaves: list[Any], arrays: list[np.ndarray | None], structure: Structure
+        self, leaves: list[Any], arrays: list[Any], structure: Structure
     ) -> Callable[..., Any] | None:
         """Return the compiled function, None if it uses expressions from outside."""
         names = argument_names(self, structure)
@@ -94,8 +95,32 @@ class Transform:
         return operators.FUNCTIONS["compile"](inputs, outputs, **self._options)
 
 
-def _as_array(leaf: Any) -> np.ndarray | None:
+class OnDevice:
+    """An array on a device, of which tracing needs the shape and dtype only."""
+
+    def __init__(self, value: Any, shape: tuple[int, ...], dtype: np.dtype):
+        self.value = value
+        self.shape = shape
+        self.dtype = dtype
+
+
+def _on_device(leaf: Any) -> OnDevice | None:
+    """Return an argument that is an array on a CUDA device, None for others."""
+    if isinstance(leaf, (np.ndarray, np.generic, bool, int, float)):
+        return None
+    try:
+        interface = leaf.__cuda_array_interface__
+    except Exception:  # of a tensor that records gradients it is no AttributeError
+        return None
+    dtype = dtypes.as_dtype(np.dtype(interface["typestr"]))
+    return OnDevice(leaf, tuple(interface["shape"]), dtype)
+
+
+def _as_array(leaf: Any) -> Any:
     """Return an argument as an array, None if it is static."""
+    found = _on_device(leaf)
+    if found is not None:
+        return found
     if isinstance(leaf, (np.ndarray, np.generic, bool, int, float)) or (
         hasattr(leaf, "__array__") and not isinstance(leaf, type)
     ):
@@ -114,17 +139,21 @@ def as_arrays(leaves: Sequence[Any]) -> list[np.ndarray]:
     """
     arrays = _with_weak_floats(leaves, [_as_array(leaf) for leaf in leaves])
     for leaf, array in zip(leaves, arrays):
+        if isinstance(array, OnDevice):
+            raise InputError(
+                f"an array of {type(leaf).__name__} on a device was given where "
+                "NumPy's arrays are needed: get it to the host, or use jit with "
+                'backend="cuda".'
+            )
         if array is None:
             raise InputError(
                 f"{leaf!r:.60} of type {type(leaf).__name__} is neither an array nor a "
                 "number, and has no derivative."
             )
-    return arrays  # type: ignore[return-value]
+    return arrays
 
 
-def _with_weak_floats(
-    leaves: Sequence[Any], arrays: Sequence[np.ndarray | None]
-) -> list[np.ndarray | None]:
+def _with_weak_floats(leaves: Sequence[Any], arrays: Sequence[Any]) -> list[Any]:
     beside = [
         a.dtype
         for leaf, a in zip(leaves, arrays)
@@ -137,7 +166,7 @@ def _with_weak_floats(
     ]
 
 
-def _key(leaf: Any, array: np.ndarray | None) -> tuple:
+def _key(leaf: Any, array: Any) -> tuple:
     if array is not None:
         return (array.shape, array.dtype)
     try:

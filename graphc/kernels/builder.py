@@ -40,6 +40,10 @@ class Values:
         self._known: dict[tuple, Any] = {}
         self._indices = 0
 
+    def skip_indices(self, number: int) -> None:
+        """Leave numbers of computed indices up to `number` to others."""
+        self._indices = max(self._indices, number)
+
     def _one(self, kind: Any, *fields: Any) -> Any:
         key = (kind, *(id(f) if isinstance(f, _IDENTITY) else f for f in fields))
         found = self._known.get(key)

@@ -23,6 +23,8 @@ def as_input(node: Node, value: Any) -> np.ndarray:
     ------
     DTypeError, ShapeError
         If dtype or rank are wrong.
+    InputError
+        If an expression, or an array on a device, is given.
     """
     if isinstance(value, Node):
         raise InputError(
@@ -33,6 +35,12 @@ def as_input(node: Node, value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:
         raise ShapeError(f"{node.name}: {error}") from None
+    except (TypeError, RuntimeError) as error:  # packages' arrays on a device
+        raise InputError(
+            f"{node.name}: a value of type {type(value).__name__} cannot be read on "
+            f"the host ({error}). Give a copy on the host; arrays on a device are for "
+            'functions compiled with backend="cuda".'
+        ) from None
     if array.dtype != node.dtype:
         loose = not isinstance(value, np.ndarray) and not hasattr(value, "__array__")
         loose = loose or isinstance(value, np.generic)

@@ -20,7 +20,7 @@ from graphc.runtime.compiled import PLAIN, CompileOptions
 from graphc.runtime.function import Function
 from graphc.types.errors import ConfigError, InputError, made_at
 
-BACKENDS = ("cpu", "reference")
+BACKENDS = ("cpu", "cuda", "reference")
 
 
 def compile(
@@ -32,6 +32,8 @@ def compile(
     donate: Any = (),
     memory_budget: int | None = None,
     sizes: Mapping[str, int] | None = None,
+    results: str | None = None,
+    tf32: bool = False,
 ) -> Function:
     """Compile expressions to a function of arrays.
 
@@ -42,9 +44,10 @@ def compile(
     outputs : expression, or nested containers of expressions
         What it returns, in the same containers. Numbers and arrays may stand for
         constant results.
-    backend : {"cpu", "reference"}
-        "cpu" fuses the graph into compiled kernels; "reference" interprets it with
-        NumPy.
+    backend : {"cpu", "cuda", "reference"}
+        "cpu" fuses the graph into compiled kernels; "cuda" does so for an NVIDIA
+        device (see `graphc.runtime.device_function.DeviceFunction`); "reference"
+        interprets it with NumPy.
     threads : int, optional
         How many threads a call may use; by default what the process uses. The
         results have the same bits for any number.
@@ -60,6 +63,12 @@ def compile(
         another kernel.
     sizes : dict of str to int, optional
         The values of symbolic dimensions for which the budget is kept.
+    results : {"device", "numpy"}, optional
+        On CUDA, whether a call returns CuPy arrays, at once, or NumPy's, when the
+        results are there. By default it leaves them on the device.
+    tf32 : bool
+        On CUDA, whether products of float32 may round their factors to 10 bits of
+        mantissa, which tensor cores are fastest at.
 
     Returns
     -------
@@ -71,19 +80,22 @@ def compile(
     InputError
         If an input is no input, is named twice, or one that `outputs` need is
         missing; if `donate` or `memory_budget` are unusable.
+    ConfigError, MissingPackageError
+        If there is no such backend here: no driver, device or package for CUDA.
     AllocationError
         If an array is larger than memory can be.
     MemoryBudgetError
         If the budget is smaller than the least that was found.
     """
     nodes, in_structure = flatten_expressions(inputs, "inputs")
-    results, out_structure = flatten_expressions(outputs, "outputs", as_node)
-    graph = Graph(nodes, results)
+    computed, out_structure = flatten_expressions(outputs, "outputs", as_node)
+    graph = Graph(nodes, computed)
     check_inputs(graph)
     compile_options = CompileOptions(
         _donated(donate, graph.inputs),
         _budget(memory_budget),
         tuple(sorted((sizes or {}).items())),
+        **_of_device(backend, results, tf32),
     )
     return compile_graph(
         graph, in_structure, out_structure, backend, threads, compile_options
@@ -101,7 +113,25 @@ def compile_graph(
     """Compile a graph whose inputs are checked."""
     if backend not in BACKENDS:
         raise ConfigError(f"backend {backend!r} is unknown; use one of {BACKENDS}.")
-    return Function(graph, inputs, outputs, backend, threads, options)
+    made: type[Function] = Function
+    if backend == "cuda":
+        from graphc.runtime.device_function import DeviceFunction
+
+        made = DeviceFunction
+    return made(graph, inputs, outputs, backend, threads, options)
+
+
+def _of_device(backend: str, results: str | None, tf32: bool) -> dict[str, Any]:
+    """Return the options of a device, or raise if there is none to have them."""
+    if results not in (None, "device", "numpy"):
+        raise InputError(f'results={results!r} is neither "device" nor "numpy".')
+    if backend == "cuda":
+        return {"results": results or "device", "tf32": bool(tf32)}
+    if results == "device" or tf32:
+        raise InputError(
+            'results="device" and tf32=True need a device: compile with backend="cuda".'
+        )
+    return {}
 
 
 def _donated(donate: Any, inputs: Sequence[Node]) -> tuple[int, ...]:
@@ -198,7 +228,7 @@ def jit(
         Written with graphc's or NumPy's functions, of arrays, numbers, and nested
         containers of them. It is traced once for each structure, shapes and dtypes
         of its arguments; other hashable arguments are static.
-    backend : {"cpu", "reference"}
+    backend : {"cpu", "cuda", "reference"}
     threads : int, optional
         As in `compile`.
 

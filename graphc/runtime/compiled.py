@@ -21,7 +21,6 @@ from graphc.types import sizes
 from graphc.types.sizes import Dim
 
 if TYPE_CHECKING:
-    from graphc.backends.cpu.executable import Executable
     from graphc.backends.cpu.native import NativeEntry
 
 LARGE = 5_000
@@ -45,11 +44,17 @@ class CompileOptions:
         Bytes that outputs and workspace may have together.
     sizes : tuple of (str, int)
         The dimensions for which the budget is kept.
+    results : str
+        "device" or "numpy": where a CUDA device's results go.
+    tf32 : bool
+        Whether a CUDA device may round the factors of float32 products.
     """
 
     donated: tuple[int, ...] = ()
     memory_budget: int | None = None
     sizes: tuple[tuple[str, int], ...] = ()
+    results: str = "device"
+    tf32: bool = False
 
 
 PLAIN = CompileOptions()
@@ -77,8 +82,8 @@ class Compiled:
     ----------
     original : Graph
     options : CompileOptions
-    native : bool
-        Whether there is machine code; else the interpreter runs the graph.
+    backend : str
+        "cpu", "cuda", or "reference", which has no executable: it interprets.
 
     Attributes
     ----------
@@ -86,17 +91,18 @@ class Compiled:
         What `reference.check_equalities` and `check_requirements` check in a call.
     """
 
-    def __init__(self, original: Graph, options: CompileOptions, native: bool):
+    def __init__(self, original: Graph, options: CompileOptions, backend: str):
         self.original = original
         self.options = options
         self.equalities = reference.equalities(original)
         self.requirements = reference.requirements(original)
-        self._native = native
+        self._backend = backend
         self._parts: Any = None
         self._graph: Graph | None = None
-        self._executable: Executable | None = None
-        if not native:
-            self.graph  # noqa: B018 - so that mistakes are told when it is compiled
+        self._executable: Any = None
+        if backend != "cpu":  # so that mistakes are told when it is compiled
+            self.graph  # noqa: B018
+            self.executable  # noqa: B018
             return
         from graphc.backends.cpu import program_cache
 
@@ -119,26 +125,36 @@ class Compiled:
         return self._graph
 
     @property
-    def executable(self) -> Executable | None:
+    def executable(self) -> Any:
         """The machine code with its program, None if there is none."""
-        if self._executable is None and self._native:
+        if self._executable is None and self._backend != "reference":
             with _announced(self.original), _collection_paused(self.original):
                 self._executable = self._made()
         return self._executable
 
-    def _made(self) -> Executable:
-        from graphc.backends.cpu.executable import Executable
-
+    def _made(self) -> Any:
         if self._graph is None:
             self._graph = _simplified(self.original)
+        dims, options = _dims(self.original), self.options
+        donated = [d for d in options.donated if self.original.inputs[d].ndim]
+        budget = options.memory_budget
+        if self._backend == "cuda":
+            from graphc.backends.cuda import device, executable
+
+            settings = executable.Settings(tf32=options.tf32)
+            return executable.Executable(
+                self._graph, dims, donated, budget, device.current(), settings
+            )
+        from graphc.backends.cpu.executable import Executable
+
         return Executable(
             self._graph,
-            _dims(self.original),
+            dims,
             self.equalities,
             self.requirements,
-            [d for d in self.options.donated if self.original.inputs[d].ndim],
-            self.options.memory_budget,
-            dict(self.options.sizes),
+            donated,
+            budget,
+            dict(options.sizes),
         )
 
     def entry(self, threads: int) -> NativeEntry | None:

@@ -76,7 +76,7 @@ class Function:
     original : Graph
         The graph as it was made.
     backend : str
-        "cpu" or "reference".
+        "cpu", "cuda" or "reference".
     threads : int
         How many threads a call may use; 0 means what the process uses.
     """
@@ -104,7 +104,7 @@ class Function:
         self._nested = self._signature.nested
         self._constant_shapes = _constant_shapes(original)
         self._pack = self._packing()
-        self._compiled = Compiled(original, options, backend == "cpu")
+        self._compiled = Compiled(original, options, backend)
         self._use_threads()
 
     def _use_threads(self) -> None:

@@ -31,6 +31,7 @@ from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule import estimate
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
 from graphc.schedule.estimate import Estimate
+from graphc.schedule.machine import CPU, Machine
 from graphc.schedule.merge import merged
 from graphc.schedule.pieces import cut
 from graphc.schedule.views import operands, triangle_view
@@ -144,8 +145,9 @@ class Group:
 class Fusion:
     """The decision for one graph: groups of kernels, and what is kept in memory."""
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, machine: Machine = CPU):
         self.graph = graph
+        self.machine = machine
         self.limit = GROUP_LIMIT
         self.info: dict[Node, Info] = {}
         self.reasons: dict[tuple[Node, Node], Reason] = {}

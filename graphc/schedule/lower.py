@@ -9,7 +9,7 @@ from graphc.ops.declare import Reduce
 from graphc.schedule.blocks import BLOCK, BlockLowering, block_size
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.fusion import Fusion, Group
-from graphc.schedule.rows import CHUNK_WORK, MAX_CHUNKS, GroupLowering
+from graphc.schedule.rows import GroupLowering
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
@@ -20,7 +20,7 @@ LONG_ROW = 64
 FEWEST_ROWS = 8
 """Rows that are worth sharing: axes are looped over inside if as many are left."""
 
-__all__ = ["CHUNK_WORK", "MAX_CHUNKS", "KernelCall", "Memory", "lower_group"]
+__all__ = ["KernelCall", "Memory", "lower_group"]
 
 
 def lower_group(
@@ -48,7 +48,9 @@ def lower_group(
         if long or not _may_loop_inside(group, rows):
             break
         rows = rows[:-1]
-    block = min(block_size(fusion, group, rows), most_rows)
+    block = 0
+    if fusion.machine.blocks:
+        block = min(block_size(fusion, group, rows), most_rows)
     if block:
         return BlockLowering(fusion, group, rows, report, mode, chunks, block).finish()
     return GroupLowering(fusion, group, rows, report, mode, chunks).finish()

@@ -30,7 +30,6 @@ from graphc.schedule.access import row_major
 from graphc.schedule.evaluate import Evaluation, KernelCall
 from graphc.schedule.factorize import RoutineCall, lower_routine
 from graphc.schedule.fusion import Fusion
-from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
 from graphc.schedule.product import ProductCall, lower_product
 from graphc.types import sizes
 from graphc.types.errors import CompileError, made_at
@@ -59,7 +58,7 @@ def lower_opaque(
             return [lower(fusion, node, report)]
     raise CompileError(
         f"{node.op.name}: no kernel for {node.label()}{made_at(node.origin)} on the "
-        'CPU. Compile with backend="reference".'
+        f'backend "{fusion.machine.name}". Compile with backend="reference".'
     )
 
 
@@ -73,8 +72,9 @@ class _Serial(Evaluation):
 
     def finish(self, body: list[Statement], work: SizeLike) -> KernelCall:
         rows = sizes.product(self.rows)
-        most = sizes.minimum(MAX_CHUNKS, sizes.maximum(1, rows))
-        cut = sizes.floordiv(work * 4, CHUNK_WORK)
+        machine = self.fusion.machine
+        most = sizes.minimum(machine.chunks, sizes.maximum(1, rows))
+        cut = sizes.floordiv(work * 4, machine.chunk_work)
         chunks = sizes.maximum(1, sizes.minimum(most, cut))
         label = f"{self.node.op.name} -> {self.node.type}"
         loops = [RowLoop(self.row, 0, rows, body)]

@@ -14,7 +14,7 @@ from graphc.schedule.equal_groups import GroupLowerer
 from graphc.schedule.evaluate import KernelCall
 from graphc.schedule.fusion import Fusion, Group
 from graphc.schedule.legalize import legalize
-from graphc.schedule.lower import CHUNK_WORK, MAX_CHUNKS
+from graphc.schedule.machine import CPU, Machine
 from graphc.schedule.memory import (
     LARGEST,
     Call,
@@ -55,7 +55,10 @@ class Program:
 
 
 def schedule(
-    graph: Graph, donated: Collection[int] = (), pipelines: bool = True
+    graph: Graph,
+    donated: Collection[int] = (),
+    pipelines: bool = True,
+    machine: Machine = CPU,
 ) -> Program:
     """Return the program of a graph that passes have simplified.
 
@@ -68,18 +71,20 @@ def schedule(
         Whether steps may run by blocks of rows, and sums of products as one: faster,
         but what a pipeline makes for later steps is all in memory when it ends, and so
         are the operands of the products.
+    machine : Machine
+        Says how finely to cut.
 
     Raises
     ------
     AllocationError
         If an array is larger than memory can be.
     """
-    graph = legalize(graph, pipelines)
+    graph = legalize(graph, pipelines and machine.pipelines)
     for node in graph.nodes:
         size = node.size
         if isinstance(size, int) and size * node.dtype.itemsize > LARGEST:
             raise too_large(node, size * node.dtype.itemsize)
-    fusion = Fusion(graph)
+    fusion = Fusion(graph, machine)
     program = Program(graph, fusion)
 
     codes: dict[Node, int] = {}
@@ -94,7 +99,7 @@ def schedule(
     lowered: dict[int, tuple[Group, list[KernelCall]]] = {}
     lowerer = GroupLowerer(fusion, report)
     for group in fusion.groups:
-        calls = lowerer.lower(group, chunks_of(group))
+        calls = lowerer.lower(group, chunks_of(group, machine))
         lowered[id(calls[0])] = group, calls
         depth_steps.setdefault(group.depth, []).extend(calls)
     for node in fusion.opaque:
@@ -112,7 +117,9 @@ def schedule(
 
     steps = [step for depth in sorted(depth_steps) for step in depth_steps[depth]]
     order = {id(step): number for number, step in enumerate(steps)}
-    program.steps = pipelined(steps, again, graph.outputs, not pipelines)
+    program.steps = list(steps)
+    if machine.pipelines:
+        program.steps = pipelined(steps, again, graph.outputs, not pipelines)
     if not pipelines:  # one by one, in the same blocks: partial sums are the same
         program.steps = sorted(calls_of(program.steps), key=lambda c: order[id(c)])
     planner = Planner(graph.inputs, graph.outputs, program.steps, fusion.kept, donated)
@@ -120,7 +127,7 @@ def schedule(
     return program
 
 
-def chunks_of(group: Group) -> SizeLike:
+def chunks_of(group: Group, machine: Machine) -> SizeLike:
     """Return into how many chunks a group's rows are cut: by size alone."""
     rows = sizes.product(group.rows)
     work: SizeLike = 0
@@ -133,5 +140,6 @@ def chunks_of(group: Group) -> SizeLike:
         cost = getattr(node.op, "cost", 1) + 10 * getattr(node.op, "transcendental", 0)
         if isinstance(size, int) or len(size.terms) <= 2:
             work = work + size * max(1, cost)
-    most = sizes.minimum(MAX_CHUNKS, sizes.maximum(1, rows))
-    return sizes.maximum(1, sizes.minimum(most, sizes.floordiv(work, CHUNK_WORK)))
+    most = sizes.minimum(machine.chunks, sizes.maximum(1, rows))
+    some = sizes.floordiv(work, machine.chunk_work)
+    return sizes.maximum(1, sizes.minimum(most, some))

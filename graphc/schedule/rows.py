@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from graphc.graph.node import Node
 from graphc.kernels.builder import Values
+from graphc.kernels.forward import forward_stores
 from graphc.kernels.ir import (
     Accumulator,
     Buffer,
@@ -42,12 +43,6 @@ from graphc.schedule.fusion import Fusion, Group
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
-
-MAX_CHUNKS = 32
-"""Into how many chunks the rows are split at the most."""
-
-CHUNK_WORK = 1 << 15
-"""Operations a chunk should have at least: some microseconds of work."""
 
 
 @dataclass(eq=False)
@@ -351,6 +346,7 @@ class GroupLowering(Evaluation):
             label=describe(self.order, self.group.roots),
         )
         kernel = unroll_short_loops(kernel, self.k, self.short)
+        kernel = forward_stores(kernel, self.k)
         kernel = join_loops(split_loops(kernel, self.k), self.k)
         calls = [KernelCall(kernel, self.memory, self.chunks, self.order, self.block)]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
@@ -386,8 +382,10 @@ class GroupLowering(Evaluation):
         rows = [RowLoop(row, 0, width, body)]
         label = "combine " + names(nodes)
         kernel = Kernel(width, chunk, [], rows, [], buffers, [], label)
-        work = sizes.floordiv(width * self.chunks * len(nodes), CHUNK_WORK)
-        chunks = sizes.maximum(1, sizes.minimum(MAX_CHUNKS, work))
+        machine = self.fusion.machine
+        work = width * self.chunks * len(nodes)
+        some = sizes.floordiv(work, machine.chunk_work)
+        chunks = sizes.maximum(1, sizes.minimum(machine.chunks, some))
         return KernelCall(kernel, memory, chunks, nodes)
 
 

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--epochs", type=_positive, default=40)
     demo.add_argument("--seed", type=int, default=0)
-    demo.add_argument("--backend", choices=("cpu", "reference"), default="cpu")
+    demo.add_argument("--backend", choices=("cpu", "cuda", "reference"), default="cpu")
     demo.set_defaults(run=_demo)
 
     draw = commands.add_parser(
@@ -158,7 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--seconds", type=_seconds, default=0.2, help="of a turn (%(default)s)"
     )
+    bench.add_argument(
+        "--backend", choices=("cpu", "cuda"), default="cpu", help="where all run"
+    )
     bench.add_argument("--json", metavar="FILE", help="for the numbers")
+    bench.add_argument("--table", metavar="FILE", help="for the text that is shown")
     bench.add_argument("--list", action="store_true", help="list the workloads")
     bench.set_defaults(run=_bench)
 
@@ -199,20 +203,31 @@ def _bench(parsed: argparse.Namespace) -> None:
         for name, workload in bench.WORKLOADS.items():
             print(f"{name:<18}{workload.summary}")
         return
+    shown: list[str] = []
+
+    def show(text: str) -> None:
+        print(text, flush=True)
+        shown.append(text)
+
     results = bench.run(
         parsed.workload or ["*"],
         None if parsed.peers is None else parsed.peers.split(","),
         rounds=parsed.rounds,
         seconds=parsed.seconds,
-        show=lambda text: print(text, flush=True),
+        show=show,
+        backend=parsed.backend,
     )
     if parsed.json:
-        try:
-            Path(parsed.json).write_text(json.dumps(results, indent=1) + "\n")
-        except OSError as error:
-            raise InputError(
-                f"cannot write {parsed.json}: {error.strerror or error}."
-            ) from None
+        _write(parsed.json, json.dumps(results, indent=1) + "\n")
+    if parsed.table:
+        _write(parsed.table, "\n".join(shown) + "\n")
+
+
+def _write(file: str, text: str) -> None:
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror or error}.") from None
 
 
 def _demo(parsed: argparse.Namespace) -> None:
@@ -344,7 +359,7 @@ def _doctor(parsed: argparse.Namespace) -> None:
 
 
 def _cache(parsed: argparse.Namespace) -> None:
-    from graphc.backends.cpu.cache import cache_folder, cache_size, clear_cache
+    from graphc.backends.disk_cache import cache_folder, cache_size, clear_cache
 
     folder = cache_folder()
     if folder is None:

@@ -209,7 +209,10 @@ def run(
     began = time.perf_counter()
     step = cg.compile(model.inputs, model.outputs, backend=backend)
     predict = cg.compile(
-        [model.inputs[0], model.inputs[-2]], model.prediction, backend=backend
+        [model.inputs[0], model.inputs[-2]],
+        model.prediction,
+        backend=backend,
+        results="numpy",
     )
     compile_seconds = time.perf_counter() - began
     say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -115,7 +116,7 @@ def _blas() -> Iterable[Row]:
 
 
 def _cache() -> Iterable[Row]:
-    from graphc.backends.cpu.cache import cache_folder, cache_size
+    from graphc.backends.disk_cache import cache_folder, cache_size
 
     folder = cache_folder()
     if folder is None:
@@ -139,9 +140,46 @@ def _can_write(folder: Path) -> bool:
 
 
 def _cuda() -> Iterable[Row]:
-    yield "backend", "not part of this version of graphc"
-    yield "numba-cuda", version_of("numba-cuda")
+    from graphc.backends.cuda import shim
+
+    versions = ", ".join(f"{n} {v}" for n, v in shim.versions().items())
+    yield "compiler", f"{shim.package() or 'none'} ({versions or 'not installed'})"
+    mode = " in the simulator" if shim.simulated() else ""
+    why = shim.missing()
+    yield "kernels", f"can be compiled{mode}" if why is None else f"cannot: {why}"
+    yield "linker", shim.linker() or "none: the driver links"
+    yield "CuPy", _cupy()
     yield "driver", _cuda_driver()
+    yield "backend", _cuda_backend()
+
+
+def _cupy() -> str:
+    """Return what of CuPy is here, which gives memory, streams and libraries."""
+    try:
+        import cupy
+    except ImportError as error:
+        return f"not usable: {error}"
+    number = cupy.cuda.runtime.runtimeGetVersion()
+    text = f"{cupy.__version__}, for CUDA {number // 1000}.{number % 1000 // 10}"
+    try:
+        libraries = importlib.import_module("cupy_backends.cuda.libs")
+        libraries.cublas, libraries.cusolver  # noqa: B018 - loaded when asked for
+    except Exception:
+        return f"{text}, without cuBLAS and cuSOLVER: pip install 'cupy-cuda13x[ctk]'"
+    return f"{text}, with cuBLAS and cuSOLVER"
+
+
+def _cuda_backend() -> str:
+    """Return whether functions can be compiled for CUDA here, and where they run."""
+    from graphc.backends.cuda import device
+    from graphc.types.errors import GraphcError
+
+    try:
+        found = device.current()
+    except GraphcError as error:
+        return f"not usable: {error}"
+    major, minor = found.capability
+    return f"usable on {found.name}, compute capability {major}.{minor}"
 
 
 def _cuda_driver() -> str:

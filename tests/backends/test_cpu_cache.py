@@ -15,6 +15,7 @@ import pytest
 from support.processes import run_script
 
 import graphc as cg
+from graphc.backends import disk_cache
 from graphc.backends.cpu import cache, jit, program_cache
 from graphc.types.config import config
 
@@ -247,10 +248,10 @@ def test_a_folder_with_spaces_is_made(tmp_path):
     with config(cache_dir=str(folder)):
         warned, new, _ = compiled_now()
         assert not warned
-        count, size = cache.cache_size()
+        count, size = disk_cache.cache_size()
         assert count == new["compiled"] + 1 and size > 0  # and the program
-        assert cache.clear_cache() == count
-        assert cache.cache_size() == (0, 0)
+        assert disk_cache.clear_cache() == count
+        assert disk_cache.cache_size() == (0, 0)
 
 
 def test_machine_code_is_that_of_numbas_code_generator():
@@ -315,5 +316,5 @@ def test_what_a_killed_process_left_is_deleted_with_the_cache(tmp_path):
         left = next(tmp_path.glob("*/*.o")).with_name("half.tmp")
         left.write_bytes(b"half a kernel")
         files = new["compiled"] + 1  # and the program
-        assert cache.cache_size()[0] == cache.clear_cache() == files
+        assert disk_cache.cache_size()[0] == disk_cache.clear_cache() == files
         assert not left.exists()

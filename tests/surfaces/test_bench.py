@@ -155,3 +155,69 @@ def test_every_workload_says_what_it_is():
     for workload in WORKLOADS.values():
         assert isinstance(workload, Workload) and workload.summary
         assert (workload.kind == "forward") == (workload.wrt == ())
+
+
+class Timed:
+    """A call on a device that notes what it is asked."""
+
+    def __init__(self):
+        self.log = []
+
+    def __call__(self):
+        self.log.append("call")
+        return ["result"]
+
+    def wait(self):
+        self.log.append("wait")
+
+    def host(self, result):
+        self.log.append(result)
+        return WORKLOADS["rosenbrock"].expected()[0]
+
+
+def test_calls_on_a_device_are_waited_for(monkeypatch):
+    runner = Timed()
+    monkeypatch.setattr(worker, "adapters", lambda b: {b: lambda *given: runner})
+    asked = worker.Worker("cuda", "rosenbrock", "cuda")
+    asked.prepare()
+    assert runner.log == ["call", "wait"] * 4
+    runner.log.clear()
+    asked.batch = 3
+    (*_, last) = asked.time(0.0)["samples"]
+    assert last > 0 and runner.log == ["call"] * 3 + ["wait"]
+    assert asked.check()["error"] == np.inf  # one result, where two are wanted
+    assert "result" in runner.log
+
+
+def test_peers_on_a_device():
+    from graphc.surfaces.bench import device_peers
+
+    assert {"graphc", "cupy", "torch", "torch.compile", "jax"} == set(
+        device_peers.ADAPTERS
+    )
+    assert device_peers.installed()[0] == "graphc"
+    assert worker.adapters("cuda") == device_peers.ADAPTERS
+    assert worker.adapters("cpu") == peers.ADAPTERS
+
+
+def test_without_a_device_the_benchmark_says_so(capsys):
+    from graphc.backends.cuda import device
+    from graphc.types.errors import GraphcError
+
+    try:
+        device.current()
+    except GraphcError:
+        pass
+    else:
+        pytest.skip("there is a device")
+    arguments = ["bench", "--backend", "cuda", "--workload", "rosenbrock", *TINY]
+    assert main(arguments) == 1
+    assert "the machine could not be measured" in capsys.readouterr().err
+
+
+def test_the_table_is_written(tmp_path, capsys):
+    out = tmp_path / "table.txt"
+    arguments = ["bench", "--workload", "rosen*", "--peers", "numpy", *TINY]
+    assert main([*arguments, "--table", str(out)]) == 0
+    assert out.read_text() == capsys.readouterr().out
+    assert main([*arguments, "--table", str(tmp_path / "no" / "file")]) == 1

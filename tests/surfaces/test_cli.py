@@ -200,3 +200,25 @@ def test_the_demo_needs_a_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["demo", "--out", str(tmp_path / "file")]) == 1
     assert "cannot make the folder" in capsys.readouterr().err
+
+
+def test_doctor_tells_what_of_cuda_is_here(capsys, monkeypatch):
+    from graphc.backends.cuda import shim
+
+    assert main(["doctor"]) == 0
+    section = capsys.readouterr().out.split("\nCUDA\n")[1].split("\noptions\n")[0]
+    rows = [line.split()[0] for line in section.splitlines()]
+    assert rows == ["compiler", "kernels", "linker", "CuPy", "driver", "backend"]
+    monkeypatch.setattr(shim, "_why_not", lambda simulated: "nothing is installed.")
+    assert "kernels          cannot: nothing is installed." in doctor.report()
+
+
+def test_cubins_are_in_the_cache(tmp_path, capsys):
+    from graphc.backends import disk_cache
+
+    with config(cache_dir=str(tmp_path)):
+        disk_cache.write_file(disk_cache.file_path("ab" * 32, ".cubin"), b"code")
+        assert main(["cache"]) == 0
+        assert "1 kernels" in capsys.readouterr().out
+        assert main(["cache", "clear"]) == 0
+        assert "1 kernels deleted" in capsys.readouterr().out

@@ -10,10 +10,7 @@ parameter, then the address of the word that takes the code of an index error.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import numpy as np
+from collections.abc import Sequence
 
 from graphc.backends.cpu import vector_math
 from graphc.backends.cpu.scalars import (
@@ -23,14 +20,12 @@ from graphc.backends.cpu.scalars import (
     memory_type,
 )
 from graphc.backends.cpu.scalars import Value as Register
+from graphc.backends.placement import I64, Frame, Placement, SizePlacement
 from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import (
     Accumulator,
     Buffer,
-    Constant,
-    Current,
     Dynamic,
-    FromSize,
     Instruction,
     Kernel,
     Load,
@@ -42,119 +37,29 @@ from graphc.kernels.ir import (
     Statement,
     Store,
     Update,
-    Value,
     all_values,
-    missing,
-    value_atoms,
 )
-from graphc.types import sizes
 from graphc.types.sizes import Atom, SizeLike
 
-I64 = np.dtype(np.int64)
-_UNSIGNED = {"floordiv": "udiv", "mod": "urem"}
+_UNSIGNED = {"//": "udiv", "%": "urem"}
 _BLOCK = 200
 """Lines of a block of straight-line code: LLVM takes longer by the square of them."""
 
 _REASSOCIATED = {"add": "add_reassoc", "mul": "mul_reassoc"}
 
 
-class _Frame:
-    """The block being filled of one loop, and what was computed in it."""
-
-    __slots__ = ("lines", "block", "begun", "memo")
-
-    def __init__(self, block: str):
-        self.lines: list[str] = []
-        self.block = block
-        self.begun = 0  # the line after which the block began
-        self.memo: dict[str, Register] = {}
-
-
-class SizePrinter:
-    """Prints index arithmetic, each part in the outermost loop it depends on.
-
-    Attributes
-    ----------
-    frames : list of _Frame
-        The loops being printed, outermost first; the first is the function itself.
-    """
+class SizePrinter(SizePlacement):
+    """Prints index arithmetic as LLVM code; `KernelPrinter` prints the rest."""
 
     def __init__(self, loops: bool = True) -> None:
         self.module = LlvmModule(loops)
-        self.k = LlvmScalars(self.module)
-        self.frames = [_Frame("%entry")]
-        self.sizes: dict[SizeLike, tuple[Register, int]] = {}
-        self.atoms: dict[Atom, tuple[Register, int]] = {}
+        super().__init__(LlvmScalars(self.module), "%entry")
 
-    def _leaf(self, atom: Atom) -> tuple[Register, int]:
-        """Return the register of an atom met for the first time, and its loop."""
-        raise NotImplementedError
-
-    @contextmanager
-    def at(self, depth: int) -> Iterator[None]:
-        """Append to the frame of an outer loop meanwhile."""
-        frame = self.frames[depth]
-        lines, scopes = self.k.lines, self.k.scopes
-        self.k.lines = frame.lines
-        self.k.scopes = [f.memo for f in self.frames[: depth + 1]]
-        try:
-            yield
-        finally:
-            self.k.lines, self.k.scopes = lines, scopes
-
-    def size(self, size: SizeLike) -> tuple[Register, int]:
-        """Return an index as a register, outer loops' parts computed outside."""
-        if isinstance(size, int):
-            return self.k.constant(size, I64), 0
-        found = self.sizes.get(size)
-        if found is not None:
-            return found
-        terms = []
-        for monomial, c in size.terms:
-            factors = sorted((self._atom(a) for a in monomial), key=lambda t: t[1])
-            register, depth = self.k.constant(c, I64), 0
-            for factor, at in factors:
-                if register.text == "1":
-                    register, depth = factor, at
-                    continue
-                depth = max(depth, at)
-                with self.at(depth):
-                    register = self._nsw("mul", register, factor)
-            terms.append((register, depth))
-        terms.sort(key=lambda t: t[1])
-        total, depth = terms[0]
-        for term, at in terms[1:]:
-            depth = max(depth, at)
-            with self.at(depth):
-                total = self._nsw("add", total, term)
-        self.sizes[size] = (total, depth)
-        return total, depth
-
-    def _nsw(self, name: str, a: Register, b: Register) -> Register:
+    def _index(self, name: str, a: Register, b: Register) -> Register:
         return self.k.pure(f"{name} nsw i64 {a.text}, {b.text}", I64)
 
-    def _atom(self, atom: Atom) -> tuple[Register, int]:
-        found = self.atoms.get(atom)
-        if found is not None:
-            return found
-        if isinstance(atom, sizes.Function):
-            a, at = self.size(atom.left)
-            b, bt = self.size(atom.right)
-            depth = max(at, bt)
-            name = {"//": "floordiv", "%": "mod"}.get(atom.name, atom.name)
-            unsigned = _UNSIGNED.get(name) if depth else None
-            if unsigned and not isinstance(atom.right, int):
-                with self.at(bt):  # the processor traps on division by zero
-                    b = self.k("max", b, self.k.one(b))
-            with self.at(depth):
-                if unsigned:  # indices within a loop are never negative
-                    made = self.k.pure(f"{unsigned} i64 {a.text}, {b.text}", I64)
-                else:
-                    made = self.k(name, a, b)
-        else:
-            made, depth = self._leaf(atom)
-        self.atoms[atom] = (made, depth)
-        return made, depth
+    def _quotient(self, name: str, a: Register, b: Register) -> Register:
+        return self.k.pure(f"{_UNSIGNED[name]} i64 {a.text}, {b.text}", I64)
 
 
 def _is_straight(kernel: Kernel) -> bool:
@@ -165,7 +70,7 @@ def _is_straight(kernel: Kernel) -> bool:
     )
 
 
-class KernelPrinter(SizePrinter):
+class KernelPrinter(SizePrinter, Placement):
     """Prints one kernel. After construction, `text` and `name` hold the result.
 
     Attributes
@@ -183,10 +88,8 @@ class KernelPrinter(SizePrinter):
         self.canonical = canonical
         self.place = {b.number: i for i, b in enumerate(kernel.buffers)}
         self.entry: list[str] = []
-        self.values: dict[int, tuple[Register, int]] = {}
         self.cells: dict[int, tuple[str, int]] = {}
         self.parameters: list[Atom | int] = []
-        self.row_frame = 1
         self.reports = False
         self.straight = not self.module.loops
         self.cuts = 0
@@ -305,7 +208,7 @@ class KernelPrinter(SizePrinter):
         depth = len(self.frames)
         number = self.k.fresh("L")[1:]
         index = f"%{number}_i"
-        inner = _Frame(f"%{number}_body")
+        inner = Frame(f"%{number}_body")
         self.frames.append(inner)
         self.atoms[var] = (Register(index, I64), depth)
         self._statements(body)
@@ -380,15 +283,11 @@ class KernelPrinter(SizePrinter):
 
     # --------------------------------------------------------------- values
 
-    def _value(self, value: Value) -> Register:
-        """Return the register of a value, computing what is missing."""
-        for v in missing(value, self.values, self._needed):
-            self.values[id(v)] = made = self._make(v)
-            if self.straight:
-                self._cut(self.frames[made[1]])
-        return self.values[id(value)][0]
+    def _added(self, depth: int) -> None:
+        if self.straight:
+            self._cut(self.frames[depth])
 
-    def _cut(self, frame: _Frame) -> None:
+    def _cut(self, frame: Frame) -> None:
         """Begin another block if there are many lines: a jump never taken, for LLVM joins others."""
         if len(frame.lines) - frame.begun < _BLOCK:
             return
@@ -398,48 +297,24 @@ class KernelPrinter(SizePrinter):
         frame.block = f"%{label}"
         frame.begun = len(frame.lines)
 
-    def _needed(self, value: Value) -> Sequence[Value]:
-        if isinstance(value, Instruction):
-            return value.operands
-        size = (
-            value.offset
-            if isinstance(value, Load)
-            else (value.size if isinstance(value, FromSize) else 0)
-        )
-        return [a.value for a in value_atoms(size) if isinstance(a, Dynamic)]
+    def _offset(self, value: Load) -> SizeLike:
+        return self.canonical.offset(value.buffer, value.offset)
 
-    def _make(self, value: Value) -> tuple[Register, int]:
-        if isinstance(value, Constant):
-            return self.k.constant(value.value, value.dtype), 0
-        if isinstance(value, FromSize):
-            number, depth = self.size(value.size)
-            with self.at(depth):
-                return self.k.cast(number, value.dtype), depth
-        if isinstance(value, Accumulator):
-            cell, depth = self.cells[value.number]
-            with self.at(depth):
-                return self.k.load(cell, value.dtype), depth
-        if isinstance(value, Current):
-            _, depth = self.atoms[value.loop]
-            with self.at(depth):
-                cell, _ = self.cells[value.accumulator.number]
-                return self.k.load(cell, value.dtype), depth
-        if isinstance(value, Load):
-            _, depth = self.size(self.canonical.offset(value.buffer, value.offset))
-            if value.stage:
-                depth = max(depth, self.row_frame)
-            address = self._address(value.buffer, value.offset, depth)
-            with self.at(depth):
-                return self.k.load(address, value.dtype), depth
-        operands = [self.values[id(o)] for o in value.operands]
-        depth = max(d for _, d in operands)
-        registers = [r for r, _ in operands]
+    def _load(self, value: Load, depth: int) -> Register:
+        address = self._address(value.buffer, value.offset, depth)
         with self.at(depth):
-            if value.name == "cast":
-                return self.k.cast(registers[0], value.dtype), depth
-            if (value.name, id(value.operands[0])) in self.joint:
-                return self._joint(value.name, registers[0]), depth
-            return self.k(value.name, *registers), depth
+            return self.k.load(address, value.dtype)
+
+    def _read(self, accumulator: Accumulator) -> Register:
+        return self.k.load(self.cells[accumulator.number][0], accumulator.dtype)
+
+    def _depth_of(self, accumulator: Accumulator) -> int:
+        return self.cells[accumulator.number][1]
+
+    def _apply(self, value: Instruction, registers: Sequence[Register]) -> Register:
+        if (value.name, id(value.operands[0])) in self.joint:
+            return self._joint(value.name, registers[0])
+        return super()._apply(value, registers)
 
     def _found_joint(self) -> set[tuple[str, int]]:
         """Return which functions of which values are called with others of the same."""
@@ -481,22 +356,12 @@ class KernelPrinter(SizePrinter):
         self.parameters.append(parameter)
         return Register(f"%p{len(self.parameters) - 1}", I64)
 
-    def _dynamic(self, atom: Dynamic) -> tuple[Register, int]:
-        self._value(atom.value)
-        value, at = self.values[id(atom.value)]
-        extent, et = self.size(atom.extent)
-        count, ct = self.size(atom.count)
-        depth = max(at, et, ct, min(1, len(self.frames) - 1))
+    def _report(self, atom: Dynamic, inside: Register, none: Register | None) -> None:
         self.reports = True
-        with self.at(depth):
-            k = self.k
-            index = k.cast(value, I64)
-            zero = k.zero(index)
-            index = k("select", k("lt", index, zero), k("add", index, extent), index)
-            inside = k("and", k("ge", index, zero), k("lt", index, extent))
-            code = k("select", inside, zero, self._parameter(atom.number))
-            if not isinstance(atom.count, int):
-                code = k("select", k("eq", count, zero), zero, code)
-            before = k.load("%error_cell", I64)
-            k.store(k("max", before, code), "%error_cell")
-            return k("select", inside, index, zero), depth
+        k = self.k
+        zero = k.constant(0, I64)
+        code = k("select", inside, zero, self._parameter(atom.number))
+        if none is not None:
+            code = k("select", none, zero, code)
+        before = k.load("%error_cell", I64)
+        k.store(k("max", before, code), "%error_cell")

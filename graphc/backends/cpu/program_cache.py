@@ -17,13 +17,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import graphc
+from graphc.backends import disk_cache
 from graphc.backends.cpu import cache, jit, memory
 from graphc.backends.cpu.native import layout_known
 from graphc.backends.cpu.pool import pool
@@ -61,28 +59,17 @@ def key_of(graph: Graph, settings: object) -> str | None:
         All else that compilation depends on; its `repr` tells it.
     """
     chosen = options()
-    if chosen.check or chosen.debug or cache.cache_folder() is None:
+    if chosen.check or chosen.debug or disk_cache.cache_folder() is None:
         return None
     try:
         text = _described(graph)
     except _Undescribed:
         return None
-    versions = (_own_code(), cache.machine(), sys.version, np.__version__)
+    versions = (disk_cache.own_code(), cache.machine(), sys.version, np.__version__)
     # the others may matter
     chosen = replace(chosen, threads=0, cache_dir="", check_finite=False)
     more = (versions, chosen, settings)
     return hashlib.sha256(f"{more!r}\n{text}".encode()).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _own_code() -> str:
-    """Return a hash that changes when graphc's own files do."""
-    folder = Path(graphc.__file__).parent
-    digest = hashlib.sha256(graphc.__version__.encode())
-    for path in sorted(folder.rglob("*.py")):
-        status = path.stat()
-        digest.update(f"{path}{status.st_mtime_ns}{status.st_size}".encode())
-    return digest.hexdigest()
 
 
 # --------------------------------------------------------------- description
@@ -164,13 +151,13 @@ def save(key: str, modules: Sequence[jit.Loaded], parts: EntryParts) -> None:
     }
     text = json.dumps(head).encode()
     body = b"".join([a.tobytes() for a in arrays])
-    path = cache.file_path(key, cache.PROGRAM)
-    cache.write_file(path, len(text).to_bytes(8, "little") + text + body)
+    path = disk_cache.file_path(key, disk_cache.PROGRAM)
+    disk_cache.write_file(path, len(text).to_bytes(8, "little") + text + body)
 
 
 def load(key: str) -> EntryParts | None:
     """Load a program and return what its entry is made of, None if there is none."""
-    content = cache.read_file(cache.file_path(key, cache.PROGRAM))
+    content = disk_cache.read_file(disk_cache.file_path(key, disk_cache.PROGRAM))
     if content is None or not layout_known():
         return None
     length = int.from_bytes(content[:8], "little")

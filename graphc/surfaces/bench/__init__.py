@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from graphc.surfaces.bench import device_peers
 from graphc.surfaces.bench.peers import ADAPTERS, installed
 from graphc.surfaces.bench.workloads import WORKLOADS
 from graphc.types.errors import InputError
@@ -45,7 +46,7 @@ class Process:
                 f"{library}_NUM_THREADS": threads
                 for library in ("OMP", "MKL", "OPENBLAS", "NUMBA", "GRAPHC")
             },
-            "JAX_PLATFORMS": "cpu",
+            **({} if arguments[-1] == "cuda" else {"JAX_PLATFORMS": "cpu"}),
             **os.environ,
             "GRAPHC_CACHE_DIR": "off",
         }
@@ -103,6 +104,7 @@ def run(
     rounds: int = 5,
     seconds: float = 0.2,
     show: Callable[[str], object] = print,
+    backend: str = "cpu",
 ) -> dict[str, Any]:
     """Run workloads and show a table of each as it is done.
 
@@ -118,6 +120,8 @@ def run(
         How long a turn is.
     show : callable
         Given the text of each table, and at last the geometric means.
+    backend : {"cpu", "cuda"}
+        Where all run.
 
     Returns
     -------
@@ -134,12 +138,13 @@ def run(
         If there is no such workload or peer.
     """
     names = chosen(workloads)
-    others = [p for p in (installed() if peers is None else peers) if p != "graphc"]
+    here = installed() if backend == "cpu" else device_peers.installed()
+    others = [p for p in (here if peers is None else peers) if p != "graphc"]
     for peer in others:
-        if peer not in installed():
-            known = ", ".join(installed())
+        if peer not in here:
+            known = ", ".join(here)
             raise InputError(f"peer {peer!r} is not installed; there are: {known}.")
-    machine = _machine(seconds)
+    machine = _machine(seconds, backend)
     show(
         f"memory {machine['bandwidth'] / 1e9:.1f} GB/s, products "
         f"{machine['float32'] / 1e9:.0f} GFLOP/s in float32 and "
@@ -147,7 +152,7 @@ def run(
     )
     results = {}
     for name in names:
-        rows = _compare(name, ["graphc", *others], rounds, seconds)
+        rows = _compare(name, ["graphc", *others], rounds, seconds, backend)
         _relate(name, rows, machine)
         results[name] = rows
         show(table(name, rows))
@@ -167,8 +172,8 @@ def chosen(patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def _machine(seconds: float) -> Answer:
-    process = Process("machine")
+def _machine(seconds: float, backend: str) -> Answer:
+    process = Process("machine", backend)
     try:
         answer = process.ask("measure", seconds=seconds)
     finally:
@@ -179,7 +184,7 @@ def _machine(seconds: float) -> Answer:
 
 
 def _compare(
-    name: str, peers: Sequence[str], rounds: int, seconds: float
+    name: str, peers: Sequence[str], rounds: int, seconds: float, backend: str
 ) -> dict[str, Answer]:
     """Run one workload on all peers in turn."""
     processes: dict[str, Process] = {}
@@ -187,7 +192,7 @@ def _compare(
     samples: dict[str, list[float]] = {p: [] for p in peers}
     try:
         for peer in peers:
-            processes[peer] = Process(peer, name)
+            processes[peer] = Process(peer, name, backend)
             rows[peer] |= processes[peer].ask("prepare") or {}
         for _ in range(rounds):
             for peer in peers:
@@ -234,15 +239,15 @@ def table(name: str, rows: dict[str, Answer]) -> str:
     limit = "of BLAS" if workload.flops else "of memory"
     lines = [
         f"{name}: {workload.summary}",
-        f"  {'peer':<10}{'time':>11}{'ratio':>11}{'compile':>11}{'peak':>10}"
+        f"  {'peer':<14}{'time':>11}{'ratio':>11}{'compile':>11}{'peak':>10}"
         f"{limit:>11}",
     ]
     for peer, row in rows.items():
         if "failed" in row:
-            lines.append(f"  {peer:<10}{row['failed']}")
+            lines.append(f"  {peer:<14}{row['failed']}")
             continue
         lines.append(
-            f"  {peer:<10}{duration(row['seconds']):>11}{row['ratio']:>10.2f}x"
+            f"  {peer:<14}{duration(row['seconds']):>11}{row['ratio']:>10.2f}x"
             f"{duration(row['compile']):>11}{row['memory'] / 1e6:>7.0f} MB"
             f"{100 * row['of_machine']:>9.1f} %"
         )
@@ -252,7 +257,7 @@ def table(name: str, rows: dict[str, Answer]) -> str:
 def summary(results: dict[str, dict[str, Answer]]) -> str:
     """Return the geometric means of the peers' ratios to graphc."""
     lines = []
-    for peer in ADAPTERS:
+    for peer in dict.fromkeys([*ADAPTERS, *device_peers.ADAPTERS]):
         rows = [rows[peer] for rows in results.values() if peer in rows]
         ratios = [r["ratio"] for r in rows if r.get("ratio", math.nan) > 0]
         if peer != "graphc" and ratios:

@@ -31,7 +31,10 @@ def _numpy(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
     return lambda: workload.by_hand(*arrays)
 
 
-def _graphc(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
+def compiled_by_graphc(
+    workload: Workload, arrays: Sequence[np.ndarray], backend: str
+) -> Callable[..., Any]:
+    """Return a workload as graphc compiles it for a backend."""
     import graphc as cg
 
     inputs = [cg.tensor(f"x{i}", a.shape, a.dtype) for i, a in enumerate(arrays)]
@@ -42,11 +45,23 @@ def _graphc(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
         outputs += cg.grad(result, wrt)
     elif workload.kind == "jacobian":
         outputs = [cg.jacobian(result, wrt[0])]
-    function = cg.compile(inputs, outputs)
+    return cg.compile(inputs, outputs, backend=backend)
+
+
+def _graphc(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
+    function = compiled_by_graphc(workload, arrays, "cpu")
     return lambda: function(*arrays)
 
 
 def _jax(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
+    import jax
+
+    call = jax_call(workload, arrays)
+    return lambda: jax.block_until_ready(call())
+
+
+def jax_call(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
+    """Return a call of a workload compiled by JAX, which does not wait for it."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -65,29 +80,39 @@ def _jax(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
 
     compiled = jax.jit(computed)
     given = [jax.numpy.asarray(a) for a in arrays]
-    return lambda: jax.block_until_ready(compiled(*given))
+    return lambda: compiled(*given)
 
 
 def _torch(workload: Workload, arrays: Sequence[np.ndarray]) -> Runner:
     import torch
 
+    return torch_call(workload, [torch.from_numpy(a) for a in arrays])
+
+
+def torch_call(
+    workload: Workload, given: Sequence[Any], compiler: Callable[..., Any] | None = None
+) -> Runner:
+    """Return a call of a workload on PyTorch's tensors, compiled or as it stands."""
+    import torch
+
     xp = namespace("torch")
-    given = [torch.from_numpy(a) for a in arrays]
 
     def plain(*args: Any) -> Any:
         return workload.function(xp, *args)
+
+    value_of = plain if compiler is None else compiler(plain)
 
     def gradients() -> list[Any]:
         args = list(given)
         leaves = [given[i].detach().requires_grad_() for i in workload.wrt]
         for i, leaf in zip(workload.wrt, leaves):
             args[i] = leaf
-        value = plain(*args)
+        value = value_of(*args)
         return [value.detach(), *torch.autograd.grad(value, leaves)]
 
     def forward() -> list[Any]:
         with torch.no_grad():
-            return _listed(plain(*given))
+            return _listed(value_of(*given))
 
     if workload.kind == "value_and_grad":
         return gradients

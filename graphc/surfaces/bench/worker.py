@@ -1,7 +1,7 @@
 """One peer in a process of its own: commands as JSON lines on the standard input.
 
-``python -m graphc.surfaces.bench.worker PEER WORKLOAD`` answers each line of its input
-with one line. What libraries print goes to the standard error output.
+``python -m graphc.surfaces.bench.worker PEER WORKLOAD BACKEND`` answers each line of
+its input with one line. What libraries print goes to the standard error output.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ BATCH_SECONDS = 1e-4
 class Worker:
     """What a process has prepared, and the commands it understands."""
 
-    def __init__(self, peer: str, workload: str):
+    def __init__(self, peer: str, workload: str, backend: str = "cpu"):
         self.workload = WORKLOADS[workload]
-        self.adapter = ADAPTERS[peer]
+        self.adapter: Callable[..., Any] = adapters(backend)[peer]
 
     def prepare(self) -> dict[str, Any]:
         """Compile and call for the first time; settle on the calls of a sample."""
@@ -36,12 +36,16 @@ class Worker:
         before = peak_memory()
         start = time.perf_counter()
         self.call = self.adapter(self.workload, arrays)
+        self.wait = getattr(self.call, "wait", lambda: None)
+        self.host = getattr(self.call, "host", np.asarray)
         self.call()
+        self.wait()
         cold = time.perf_counter() - start
         seconds = []
         for _ in range(3):
             start = time.perf_counter()
             self.call()
+            self.wait()
             seconds.append(time.perf_counter() - start)
         self.batch = max(1, int(BATCH_SECONDS / min(seconds)))
         return {"compile": cold, "memory_before": before}
@@ -54,13 +58,14 @@ class Worker:
             start = time.perf_counter()
             for _ in range(self.batch):
                 self.call()
+            self.wait()
             samples.append((time.perf_counter() - start) / self.batch)
         return {"samples": samples}
 
     def check(self) -> dict[str, Any]:
         """Return the largest error of the results, and the peak of memory before."""
         memory = peak_memory()
-        got = [np.asarray(r) for r in self.call()]
+        got = [np.asarray(self.host(r)) for r in self.call()]
         return {"error": largest_error(got, self.workload.expected()), "memory": memory}
 
 
@@ -96,8 +101,20 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
+def adapters(backend: str) -> dict[str, Any]:
+    """Return the adapters of the peers on a backend, by name."""
+    if backend == "cuda":
+        from graphc.surfaces.bench import device_peers
+
+        return dict(device_peers.ADAPTERS)
+    return dict(ADAPTERS)
+
+
 class Machine:
-    """What the machine can do, to hold times against."""
+    """What the machine, or its device, can do, to hold times against."""
+
+    def __init__(self, backend: str = "cpu"):
+        self.backend = backend
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Return bytes per second of memory, and flops of products by dtype.
@@ -105,6 +122,10 @@ class Machine:
         The bandwidth is the best of a copy by NumPy and a sum over the products of two
         arrays by graphc, of arrays that fit no cache; the flops are NumPy's BLAS's.
         """
+        if self.backend == "cuda":
+            from graphc.surfaces.bench.device_peers import measure_device
+
+            return measure_device(seconds)
         import graphc as cg
 
         x, y = np.ones(1 << 24), np.ones(1 << 24)
@@ -156,7 +177,8 @@ def main() -> None:
     """Serve the peer and workload of the command line, or the machine."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    target = Machine() if sys.argv[1] == "machine" else Worker(*sys.argv[1:3])
+    peer, *rest = sys.argv[1:]
+    target = Machine(*rest) if peer == "machine" else Worker(peer, *rest)
     serve(target, sys.stdin, answers)
 
 

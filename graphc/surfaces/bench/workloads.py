@@ -103,6 +103,7 @@ def namespace(peer: str) -> Any:
 
 _MODULES = {
     "numpy": "numpy",
+    "cupy": "cupy",
     "graphc": "graphc",
     "jax": "jax.numpy",
     "pytensor": "pytensor.tensor",

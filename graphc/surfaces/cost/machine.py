@@ -297,7 +297,7 @@ class Machine:
 
 def machine_file() -> Path | None:
     """Return where the model is kept, None if keeping is off."""
-    from graphc.backends.cpu.cache import cache_folder
+    from graphc.backends.disk_cache import cache_folder
 
     folder = cache_folder()
     return None if folder is None else folder / FILE

@@ -1,0 +1,1 @@
+"""CUDA: kernels as Python functions for numba's compiler, libraries by CuPy."""
