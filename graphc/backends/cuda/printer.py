@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cuda import primitives
-from graphc.backends.cuda.mapping import WARP, Mapping, access_of
+from graphc.backends.cuda.mapping import WARP, Mapping
 from graphc.backends.cuda.scalars import PythonModule, PythonScalars, Value, literal
+from graphc.backends.cuda.sharing import access_of
 from graphc.backends.placement import Frame, Placement
 from graphc.kernels.canonical import Canonical
 from graphc.kernels.copy import neutral
