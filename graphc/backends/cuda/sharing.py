@@ -25,6 +25,7 @@ from graphc.kernels.ir import (
     Update,
     all_values,
     size_of,
+    value_atoms,
 )
 from graphc.types import sizes
 from graphc.types.sizes import Function, SizeLike
