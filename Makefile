@@ -1,6 +1,7 @@
 # make demo    trains a network on scikit-learn's digits
 # make test    runs the tests
 # make test-cuda  runs the tests that need a CUDA device: every op and example on it
+# make browser installs what the tests of the HTML viewer need, where that can be done
 # make lint    runs ruff and mypy
 # make clean   removes the virtual environment and what the tools left
 #
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test test-cuda lint clean venv
+.PHONY: browser demo test test-cuda lint clean venv
 
 demo: $(STAMP)
 	$(BIN)/graphc demo
@@ -24,6 +25,9 @@ test-cuda: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input \
 	  -e '.[cuda]' || echo "no packages for CUDA: the tests will say what is missing" >&2
 	$(BIN)/python -m pytest -rs tests/cuda tests/backends/cuda $(PYTEST_ARGS)
+
+browser: $(STAMP)
+	@.ci/browser $(BIN)/python
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

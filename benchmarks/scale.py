@@ -1,8 +1,8 @@
-"""How long graphc takes to import, and how building and differentiating scale.
+"""How long graphc takes to import, and how building, differentiating, compiling scale.
 
 Run it on an idle machine; `graphc bench` compares the speed of compiled functions:
 
-    python benchmarks/scale.py
+    python benchmarks/scale.py              # or some of it: imports, scale, compiles
 """
 
 from __future__ import annotations
@@ -79,6 +79,59 @@ def scale() -> None:
         )
 
 
+def compiles() -> None:
+    """Compilation with the first call, nothing cached, of large graphs."""
+    import graphc as cg
+
+    def chain(count: int) -> tuple[list, list]:
+        x = cg.vector("x", 8)
+        y = x
+        for _ in range(count // 2):
+            y = cg.sin(y) + x
+        return [x], [y]
+
+    def products(count: int) -> tuple[list, list]:
+        x, w = cg.matrix("x", (32, 32)), cg.matrix("w", (32, 32))
+        y = x
+        for number in range(count // 2):
+            y = cg.tanh(y) + x
+            if number % 8 == 7:
+                y = y @ w
+        return [x, w], [y]
+
+    def factors(count: int) -> tuple[list, list]:
+        x = cg.vector("x", 8)
+        y = cg.named(x * 0, "zero")
+        for number in range(count // 2):
+            y = y + x * float(number)
+        return [x], [y]
+
+    def scalars(count: int) -> tuple[list, list]:
+        x, y = cg.scalar("x"), cg.scalar("y")
+        z = x
+        for _ in range(count // 6):
+            z = cg.sin(z) * y + x / (1.0 + z * z)
+        return [x, y], [z, *cg.grad(z, [x, y])]
+
+    for title, build, counts in (
+        ("scalars with their gradient", scalars, (1_000, 4_000, 16_000)),
+        ("chain of vectors", chain, (10_000, 100_000)),
+        ("chain, a product in every 17 operations", products, (10_000, 100_000)),
+        ("sum with different factors", factors, (10_000, 100_000)),
+    ):
+        for count in counts:
+            inputs, outputs = build(count)
+            arrays = [np.full(i.shape, 0.01) for i in inputs]
+            with cg.config(cache_dir="off"):
+                start = time.perf_counter()
+                function = cg.compile(inputs, outputs)
+                function(*arrays)
+                taken = time.perf_counter() - start
+            pieces = len({k.name for k in function.kernels})
+            print(f"{title}, {count} operations: {taken:.2f} s, {pieces} kernels")
+
+
 if __name__ == "__main__":
-    imports()
-    scale()
+    parts = {"imports": imports, "scale": scale, "compiles": compiles}
+    for part in sys.argv[1:] or parts:
+        parts[part]()

@@ -40,10 +40,12 @@ _HOMES = {
     "graphc.derivatives.linearize": ("linearize",),
     "graphc.graph.graph": ("Graph",),
     "graphc.graph.node": ("Node",),
+    "graphc.graph.origin": ("scope",),
     "graphc.runtime.compile": ("compile", "evaluate", "jit"),
     "graphc.runtime.function": ("Function",),
     "graphc.surfaces.cost.compare": ("ModeReport", "compare_modes"),
     "graphc.surfaces.cost.count": ("cost",),
+    "graphc.surfaces.cost.sweep": ("compare_depths",),
     "graphc.surfaces.draw": ("draw", "to_networkx"),
     "graphc.surfaces.lambdify": ("lambdify",),
     "graphc.types.config": ("config", "options"),
@@ -154,10 +156,12 @@ if TYPE_CHECKING:
     from graphc.graph.graph import Graph
     from graphc.graph.node import Node
     from graphc.graph.node import Node as Expression
+    from graphc.graph.origin import scope
     from graphc.runtime.compile import compile, evaluate, jit
     from graphc.runtime.function import Function
     from graphc.surfaces.cost.compare import ModeReport, compare_modes
     from graphc.surfaces.cost.count import cost
+    from graphc.surfaces.cost.sweep import compare_depths
     from graphc.surfaces.draw import draw, to_networkx
     from graphc.surfaces.lambdify import lambdify
     from graphc.types.config import config, options

@@ -48,7 +48,7 @@ def push_batch(
         for node in topological_order(outputs):
             if node in new or not any(a in new for a in node.args):
                 continue
-            set_inherited(node.origin)
+            set_inherited(node.site)
             flags = [a in new for a in node.args]
             args = tuple([new.get(a, a) for a in node.args])
             special = None if rule is None else rule(node, args, flags)
@@ -81,7 +81,7 @@ def substitute(outputs: Sequence[Node], places: Mapping[Node, Node]) -> list[Nod
         for node in topological_order(outputs):
             if node in new or not any(a in new for a in node.args):
                 continue
-            set_inherited(node.origin)
+            set_inherited(node.site)
             new[node] = node.op.rebuild(node, tuple(new.get(a, a) for a in node.args))
     finally:
         set_inherited(before)

@@ -66,7 +66,7 @@ def push_forward(
             positions = edges.get(node)
             if positions is None:
                 continue
-            set_inherited(node.origin)
+            set_inherited(node.site)
             flow = _forward(node, flows, positions, sign) if positions else None
             if node in seeds:
                 flow = seeds[node].plus(flow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.derivatives.activity import Activity
@@ -116,8 +116,16 @@ def check_mode(what: str, mode: str) -> None:
         raise ConfigError(f"{what}: mode {mode!r} is unknown; use one of {names}.")
 
 
-def blocks(ys: Sequence[Node], xs: Sequence[Node], mode: str) -> list[list[Node]]:
+def blocks(
+    ys: Sequence[Node],
+    xs: Sequence[Node],
+    mode: str,
+    seeds: Callable[[Node], Node] | None = None,
+) -> list[list[Node]]:
     """Return the derivative of each of `ys` (rows) by each of `xs` (columns).
+
+    With `seeds`, the sweeps of forward and reverse mode start from the matrices that it
+    gives for an argument or result, instead of an identity whose zeros are skipped.
 
     A block has the shape ``y.shape + x.shape`` and the dtype of `x`. It is zero
     where `y` does not depend on `x`: a derivative is linear in its seed, so one
@@ -128,11 +136,11 @@ def blocks(ys: Sequence[Node], xs: Sequence[Node], mode: str) -> list[list[Node]
     if mode == "symbolic":
         return symbolic_blocks(ys, xs)
     if mode == "reverse":
-        rows = [_row(y, xs) for y in ys]
+        rows = [_row(y, xs, seeds or basis) for y in ys]
     else:
-        columns = [_column(ys, x) for x in xs]
+        columns = [_column(ys, x, seeds or basis) for x in xs]
         rows = [list(row) for row in zip(*columns)] if columns else [[] for _ in ys]
-    return _selected(rows, ys)
+    return rows if seeds is not None else _selected(rows, ys)
 
 
 def _selected(rows: list[list[Node]], ys: Sequence[Node]) -> list[list[Node]]:
@@ -145,7 +153,7 @@ def _selected(rows: list[list[Node]], ys: Sequence[Node]) -> list[list[Node]]:
     return [[next(new) for _ in row] for row in rows]
 
 
-def _row(y: Node, xs: Sequence[Node]) -> list[Node]:
+def _row(y: Node, xs: Sequence[Node], seeds: Callable[[Node], Node]) -> list[Node]:
     """Reverse mode: map the vector-Jacobian product over the basis of `y`."""
     if not y.ndim:
         return pull_back([y], ones([y]), xs, "zero")
@@ -154,12 +162,12 @@ def _row(y: Node, xs: Sequence[Node]) -> list[Node]:
     return [
         _block(value, y, x) if has_axis else full(y.shape + x.shape, 0, x.dtype)
         for x, (value, has_axis) in zip(
-            xs, push_batch(pulled, {seed: basis(y)}, push_selection)
+            xs, push_batch(pulled, {seed: seeds(y)}, push_selection)
         )
     ]
 
 
-def _column(ys: Sequence[Node], x: Node) -> list[Node]:
+def _column(ys: Sequence[Node], x: Node, seeds: Callable[[Node], Node]) -> list[Node]:
     """Forward mode: map the Jacobian-vector product over the basis of `x`."""
     if not x.ndim:
         pushed = push_forward(ys, [x], ones([x]), "zero")
@@ -168,7 +176,7 @@ def _column(ys: Sequence[Node], x: Node) -> list[Node]:
     pushed = push_forward(ys, [x], [seed], "zero")
     out = []
     for y, (value, has_axis) in zip(
-        ys, push_batch(pushed, {seed: basis(x)}, push_selection)
+        ys, push_batch(pushed, {seed: seeds(x)}, push_selection)
     ):
         if has_axis:
             out.append(_block(permute(value, (*range(1, value.ndim), 0)), y, x))

@@ -80,7 +80,7 @@ def pull_back(
             positions = edges[node]
             if not positions:
                 continue
-            set_inherited(node.origin)
+            set_inherited(node.site)
             for arg, back in _backward(node, flow_here, positions, sign):
                 flows[arg] = back.plus(flows.get(arg))
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from graphc.graph.node import Node
@@ -65,6 +66,13 @@ class Structure:
             return 1
         return sum(child.count for child in self.children)
 
+    @property
+    def containers(self) -> int:
+        """The number of containers, inner ones included."""
+        if self.kind is None:
+            return 0
+        return 1 + sum(child.containers for child in self.children)
+
     def paths(self, root: str = "") -> list[str]:
         """Return where each leaf stands, such as ``params["w"][0]``."""
         if self.kind is None:
@@ -96,6 +104,27 @@ class Structure:
         if _is_named_tuple(kind):
             return kind(*parts)
         return kind(parts)
+
+    def builder(self) -> Callable[[Sequence[Any]], Any]:
+        """Return `unflatten` for many uses: it checks nothing, and is fast."""
+        return self._builder(iter(range(self.count)))
+
+    def _builder(self, places: Iterator[int]) -> Callable[[Sequence[Any]], Any]:
+        kind: Any = self.kind
+        if kind is None:
+            return itemgetter(next(places))
+        parts = [child._builder(places) for child in self.children]
+        if kind is list:
+            return lambda leaves: [part(leaves) for part in parts]
+        if kind is dict:
+            named = list(zip(self.keys, parts))
+            return lambda leaves: {key: part(leaves) for key, part in named}
+        if issubclass(kind, Container):
+            kept = self.keys[0]
+            return lambda leaves: kind.assembled(kept, [p(leaves) for p in parts])
+        if _is_named_tuple(kind):
+            return lambda leaves: kind(*[part(leaves) for part in parts])
+        return lambda leaves: kind([part(leaves) for part in parts])
 
     def flatten_like(self, tree: Any, what: str = "argument") -> list[Any]:
         """Return the leaves of another container of the same structure.

@@ -142,7 +142,7 @@ class Graph:
                     else:
                         final[node] = node
                         continue
-                set_inherited(node.origin)
+                set_inherited(node.site)
                 there = rewriting.replacement(node)
                 if there is node:
                     final[node] = node
@@ -164,7 +164,7 @@ class Graph:
         before = set_inherited(None)
         try:
             for node in topological_order(self.outputs, final):
-                set_inherited(node.origin)
+                set_inherited(node.site)
                 args = tuple([final[a] for a in node.args])
                 same = all(a is b for a, b in zip(args, node.args))
                 final[node] = node if same else node.op.rebuild(node, args)

@@ -11,7 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from graphc.graph.operators import Operators
-from graphc.graph.origin import Origin, current_origin
+from graphc.graph.origin import Origin, Site, current_site, origin_of
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape, TensorType, shape_text
 
@@ -37,6 +37,8 @@ class Node(Operators):
         Hashable parameters of the op, such as axes.
     type : TensorType
         Shape and dtype, computed by the op when the node was made.
+    site : Site or None
+        Where it was first made: code and scope.
     origin : tuple of (str, int) or None
         File and line outside graphc where it was first made.
     name : str or None
@@ -50,7 +52,7 @@ class Node(Operators):
         "args",
         "params",
         "type",
-        "origin",
+        "site",
         "name",
         "serial",
         "__weakref__",
@@ -61,9 +63,14 @@ class Node(Operators):
     args: tuple[Node, ...]
     params: tuple
     type: TensorType
-    origin: Origin | None
+    site: Site | None
     name: str | None
     serial: int
+
+    @property
+    def origin(self) -> Origin | None:
+        """File and line outside graphc where it was first made."""
+        return origin_of(self.site)
 
     @property
     def shape(self) -> Shape:
@@ -129,7 +136,7 @@ def make_node(op: Any, args: tuple[Node, ...], params: tuple, type: TensorType) 
     _set(node, "args", args)
     _set(node, "params", params)
     _set(node, "type", type)
-    _set(node, "origin", current_origin())
+    _set(node, "site", current_site())
     _set(node, "name", None)
     _set(node, "serial", next(_serial))
     return _interned.setdefault(key, node)

@@ -53,6 +53,7 @@ def _quotient_sign(args: Sequence[Node], signs: Sequence[str]) -> str:
 add = Elementwise(
     "add",
     2,
+    notation="{} + {}",
     numpy=np.add,
     scalar="add",
     signature=any_dtype,
@@ -63,6 +64,7 @@ add = Elementwise(
 subtract = Elementwise(
     "subtract",
     2,
+    notation="{} - {}",
     numpy=np.subtract,
     scalar="sub",
     signature=numeric,
@@ -72,6 +74,7 @@ subtract = Elementwise(
 multiply = Elementwise(
     "multiply",
     2,
+    notation="{} * {}",
     numpy=np.multiply,
     scalar="mul",
     signature=any_dtype,
@@ -82,6 +85,7 @@ multiply = Elementwise(
 divide = Elementwise(
     "divide",
     2,
+    notation="{} / {}",
     numpy=np.divide,
     scalar="div",
     signature=quotient,
@@ -93,6 +97,7 @@ divide = Elementwise(
 floor_divide = Elementwise(
     "floor_divide",
     2,
+    notation="{} // {}",
     numpy=np.floor_divide,
     scalar="floordiv",
     signature=counted,
@@ -104,6 +109,7 @@ floor_divide = Elementwise(
 remainder = Elementwise(
     "remainder",
     2,
+    notation="{} % {}",
     numpy=np.remainder,
     scalar="mod",
     signature=counted,
@@ -117,6 +123,7 @@ remainder = Elementwise(
 negative = Elementwise(
     "negative",
     1,
+    notation="-{}",
     numpy=np.negative,
     scalar="neg",
     signature=numeric,
@@ -158,10 +165,11 @@ C++ algorithmic differentiation").
 # ------------------------------------------------------------------ comparison
 
 
-def _compare(name: str, scalar: str, sympy: Any) -> Elementwise:
+def _compare(name: str, scalar: str, symbol: str, sympy: Any) -> Elementwise:
     return Elementwise(
         name,
         2,
+        notation=f"{{}} {symbol} {{}}",
         numpy=getattr(np, name),
         scalar=scalar,
         signature=comparison,
@@ -170,12 +178,14 @@ def _compare(name: str, scalar: str, sympy: Any) -> Elementwise:
     )
 
 
-less = _compare("less", "lt", lambda sp, x, y: sp.StrictLessThan(x, y))
-less_equal = _compare("less_equal", "le", lambda sp, x, y: sp.LessThan(x, y))
-greater = _compare("greater", "gt", lambda sp, x, y: sp.StrictGreaterThan(x, y))
-greater_equal = _compare("greater_equal", "ge", lambda sp, x, y: sp.GreaterThan(x, y))
-equal = _compare("equal", "eq", lambda sp, x, y: sp.Equality(x, y))
-not_equal = _compare("not_equal", "ne", lambda sp, x, y: sp.Unequality(x, y))
+less = _compare("less", "lt", "<", lambda sp, x, y: sp.StrictLessThan(x, y))
+less_equal = _compare("less_equal", "le", "<=", lambda sp, x, y: sp.LessThan(x, y))
+greater = _compare("greater", "gt", ">", lambda sp, x, y: sp.StrictGreaterThan(x, y))
+greater_equal = _compare(
+    "greater_equal", "ge", ">=", lambda sp, x, y: sp.GreaterThan(x, y)
+)
+equal = _compare("equal", "eq", "==", lambda sp, x, y: sp.Equality(x, y))
+not_equal = _compare("not_equal", "ne", "!=", lambda sp, x, y: sp.Unequality(x, y))
 
 
 # ------------------------------------------------------------------- selection

@@ -19,7 +19,12 @@ from graphc.ops.dependence import (
     shape_of,
 )
 from graphc.ops.leaf import scalar_like
-from graphc.ops.messages import dtype_error, operand_text, shape_error
+from graphc.ops.messages import (
+    dtype_error,
+    operand_text,
+    operand_word,
+    shape_error,
+)
 from graphc.ops.move import align_batch, diagonal_, permute, reshape, unbroadcast
 from graphc.ops.reduce import sum_
 from graphc.types import dtypes, sizes
@@ -40,6 +45,9 @@ class MatMul(Linear):
     """
 
     jointly = False
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        return " @ ".join(map(operand_word, words))
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         a, b = args

@@ -32,7 +32,7 @@ from graphc.ops.dependence import (
     groups,
     shape_of,
 )
-from graphc.ops.messages import operand_text, shape_error
+from graphc.ops.messages import call_text, operand_text, operand_word, shape_error
 from graphc.ops.scalars import Index, Scalars, Value
 from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
@@ -161,6 +161,14 @@ class Op:
             for n, p in zip(self.param_names, params)
         ]
 
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        """Return how a user would write a node, on words for its arguments.
+
+        A word is a name or a short value; None for an argument that has neither.
+        """
+        said = [t for t in self.param_texts(node.params) if not t.endswith("=False")]
+        return call_text(self.name, words, said)
+
 
 def weakest(signs: Sequence[str]) -> str:
     """Return what is sure of a choice among values of these signs."""
@@ -240,6 +248,9 @@ class Elementwise(Op):
         Names of the parameters. An op with parameters, such as the order of
         `polygamma`, gets them before the operands in `numpy`, `scalar` (after `k`),
         `poles`, `sympy` (after the module) and `sign`; partials read ``out.params``.
+    notation : str, optional
+        How it is written where that is no call, such as ``"{} + {}"``; the names of
+        parameters stand for their values.
 
     Attributes
     ----------
@@ -263,6 +274,7 @@ class Elementwise(Op):
         transcendental: int = 0,
         analytic: bool | None = None,
         param_names: tuple[str, ...] = (),
+        notation: str = "",
     ):
         super().__init__(name)
         internal_assert(
@@ -271,6 +283,7 @@ class Elementwise(Op):
         )
         self.arity = arity
         self.param_names = param_names
+        self.notation = notation
         self._numpy = numpy
         self._scalar = scalar
         self.instruction = scalar if isinstance(scalar, str) else None
@@ -323,6 +336,13 @@ class Elementwise(Op):
         from graphc.ops.move import align_batch
 
         return self(*align_batch(args, batched), params=node.params)
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        bare_sign = len(self.notation) == 3 and words[0] is None  # "-·" reads badly
+        if not self.notation or bare_sign:
+            return super().written(node, words)
+        named = dict(zip(self.param_names, node.params))
+        return self.notation.format(*map(operand_word, words), **named)
 
     def pattern(self, node: Node, known: Known, size: SizeOf) -> Sequence[Dependence]:
         from graphc.ops.patterns import elementwise_pattern

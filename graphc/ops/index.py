@@ -31,7 +31,13 @@ from graphc.ops.leaf import (
     size_value,
     zeros_like,
 )
-from graphc.ops.messages import dtype_error, operand_text, shape_error
+from graphc.ops.messages import (
+    UNNAMED,
+    dtype_error,
+    operand_text,
+    operand_word,
+    shape_error,
+)
 from graphc.ops.move import (
     Arg,
     all_batched,
@@ -141,6 +147,12 @@ class Gather(Indexed, Move):
 
     linear = (0,)
     param_names = ("batch_axes",)
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        if node.params[0]:
+            return super().written(node, words)
+        indices = ", ".join(w or UNNAMED for w in words[1:])
+        return f"{operand_word(words[0])}[{indices}]"
 
     def sign_of(self, node: Node, signs: Sequence[str]) -> str:
         return signs[0]

@@ -91,6 +91,12 @@ class Constant(Leaf):
     def numpy(self, node: Node, args: Sequence[np.ndarray], size: SizeOf) -> Any:
         return node.params[0].array
 
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        array = node.params[0].array
+        if array.size > 6:
+            return self.name
+        return " ".join(np.array2string(array, separator=", ", precision=4).split())
+
 
 class SizeValue(Leaf):
     """A size of an array, as a number."""
@@ -117,6 +123,9 @@ class Iota(Leaf):
         return "nonnegative"
 
     param_names = ("size", "dtype")
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        return f"{self.name}({node.params[0]})"
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         return TensorType((params[0],), params[1])

@@ -30,11 +30,14 @@ logical_xor = _logical("logical_xor", 2, "xor", "Xor")
 logical_not = _logical("logical_not", 1, "not", "Not")
 
 
-def _bitwise(name: str, arity: int, instruction: str, sympy: Any = None) -> Elementwise:
+def _bitwise(
+    name: str, notation: str, instruction: str, sympy: Any = None
+) -> Elementwise:
     shift = name.endswith("shift")
     return Elementwise(
         name,
-        arity,
+        notation.count("{}"),
+        notation=notation,
         numpy=getattr(np, name),
         scalar=instruction,
         signature=counted_bits if shift else bits,
@@ -51,20 +54,34 @@ def _of_bits(name: str, sp: Any, logic: str, *symbols: Any) -> Any:
 
 
 bitwise_and = _bitwise(
-    "bitwise_and", 2, "and", lambda sp, x, y: _of_bits("bitwise_and", sp, "And", x, y)
+    "bitwise_and",
+    "{} & {}",
+    "and",
+    lambda sp, x, y: _of_bits("bitwise_and", sp, "And", x, y),
 )
 bitwise_or = _bitwise(
-    "bitwise_or", 2, "or", lambda sp, x, y: _of_bits("bitwise_or", sp, "Or", x, y)
+    "bitwise_or",
+    "{} | {}",
+    "or",
+    lambda sp, x, y: _of_bits("bitwise_or", sp, "Or", x, y),
 )
 bitwise_xor = _bitwise(
-    "bitwise_xor", 2, "xor", lambda sp, x, y: _of_bits("bitwise_xor", sp, "Xor", x, y)
+    "bitwise_xor",
+    "{} ^ {}",
+    "xor",
+    lambda sp, x, y: _of_bits("bitwise_xor", sp, "Xor", x, y),
 )
 bitwise_invert = _bitwise(
-    "bitwise_invert", 1, "not", lambda sp, x: _of_bits("bitwise_invert", sp, "Not", x)
+    "bitwise_invert",
+    "~{}",
+    "not",
+    lambda sp, x: _of_bits("bitwise_invert", sp, "Not", x),
 )
-bitwise_left_shift = _bitwise("bitwise_left_shift", 2, "shl", lambda sp, x, y: x * 2**y)
+bitwise_left_shift = _bitwise(
+    "bitwise_left_shift", "{} << {}", "shl", lambda sp, x, y: x * 2**y
+)
 bitwise_right_shift = _bitwise(
-    "bitwise_right_shift", 2, "shr", lambda sp, x, y: sp.floor(x / 2**y)
+    "bitwise_right_shift", "{} >> {}", "shr", lambda sp, x, y: sp.floor(x / 2**y)
 )
 
 

@@ -1,4 +1,4 @@
-"""Errors of a user's mistake at an op: they name operands, rule, place and remedy."""
+"""Errors of a user's mistake at an op, and how an op's call is written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,27 @@ from graphc.types.errors import DTypeError, ShapeError, made_at
 def operand_text(args: Sequence[Node]) -> str:
     """Return operands for a message: names, types and where each was made."""
     return ", ".join(f"{a.label()}{made_at(a.origin)}" for a in args)
+
+
+UNNAMED = "\N{MIDDLE DOT}"
+"""Stands in a label for an argument that has neither a name nor a short value."""
+
+
+def call_text(
+    name: str, words: Sequence[str | None], params: Sequence[str] = ()
+) -> str:
+    """Return a call as it is written; just the name where it would tell no more."""
+    shown = [w or UNNAMED for w in words] if any(words) else []
+    shown += params
+    return f"{name}({', '.join(shown)})" if shown else name
+
+
+def operand_word(word: str | None) -> str:
+    """Return what stands for an operand of an operator, in brackets if it has one."""
+    if word is None:
+        return UNNAMED
+    plain = word.replace(".", "").replace("_", "").isalnum() or word.endswith("]")
+    return word if plain else f"({word})"
 
 
 def shape_error(

@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc.graph.node import Node
 from graphc.ops.declare import Move, SizeOf
-from graphc.ops.messages import shape_error
+from graphc.ops.messages import call_text, operand_word, shape_error
 from graphc.ops.scalars import Index, Scalars, Value
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
@@ -26,6 +26,9 @@ class Broadcast(Move):
     """``broadcast_to(x, shape)``: new leading axes, and axes of size 1 repeated."""
 
     param_names = ("shape",)
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        return call_text(self.name, words)  # the type says the shape
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         (x,), (shape,) = args, params
@@ -111,6 +114,20 @@ class Reshape(Move):
     """The same elements in row-major order under another shape."""
 
     param_names = ("shape",)
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        """Write ``x[:, None]`` where it only adds axes; else the type says it."""
+        parts, left = [], list(node.args[0].shape)
+        for size in node.shape:
+            kept = bool(left) and size == left[0]
+            parts.append(":" if kept else "None")
+            if kept:
+                left.pop(0)
+            elif size != 1:
+                return call_text(self.name, words)
+        if left or "None" not in parts:
+            return call_text(self.name, words)
+        return f"{operand_word(words[0])}[{', '.join(parts)}]"
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         (x,), (shape,) = args, params
@@ -202,6 +219,14 @@ class Transpose(Move):
     """Axes in another order: axis `a` of the result is axis ``axes[a]`` of `x`."""
 
     param_names = ("axes",)
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        axes = node.params[0]
+        count = len(axes)
+        swapped = (*range(count - 2), count - 1, count - 2)
+        if count < 2 or axes != swapped:
+            return super().written(node, words)
+        return f"{operand_word(words[0])}.{'T' if count == 2 else 'mT'}"
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         (x,), (axes,) = args, params

@@ -37,6 +37,7 @@ def _reciprocal_sign(args: Sequence[Node], signs: Sequence[str]) -> str:
 square = Elementwise(
     "square",
     1,
+    notation="{}**2",
     numpy=np.square,
     scalar=lambda k, x: k("mul", x, x),
     signature=counted,
@@ -47,6 +48,7 @@ square = Elementwise(
 reciprocal = Elementwise(
     "reciprocal",
     1,
+    notation="1 / {}",
     numpy=np.reciprocal,
     scalar=lambda k, x: k("div", k.one(x), x),
     signature=quotient,
@@ -143,6 +145,7 @@ def _by_raised(x: Node, out: Node) -> Any:
 integer_power_ = Elementwise(
     "integer_power",
     1,
+    notation="{}**{n}",
     numpy=lambda n, x: np.power(x, x.dtype.type(n)),
     analytic=True,
     scalar=_multiplied,
@@ -252,6 +255,7 @@ def _constant_power(x: Node, y: float) -> Node | None:
 power = Power(
     "power",
     2,
+    notation="{}**{}",
     numpy=_power,
     scalar=_power_scalar,
     signature=counted,

@@ -22,7 +22,7 @@ from graphc.ops.arithmetic import (
 )
 from graphc.ops.counting import CountingScalars
 from graphc.ops.declare import Linear, Op, Reduce, SizeOf
-from graphc.ops.messages import dtype_error, operand_text, shape_error
+from graphc.ops.messages import call_text, dtype_error, operand_text, shape_error
 from graphc.ops.move import broadcast_to, inverse_permutation, permute, reshape
 from graphc.types import dtypes, sizes
 from graphc.types.errors import ShapeError, internal_assert, made_at
@@ -76,6 +76,14 @@ class AxisReduction(Reduce):
         self, node: Node, args: tuple[Node, ...], batched: Sequence[bool]
     ) -> Node:
         return self(args[0], params=(tuple(a + 1 for a in node.params[0]),))
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        axes = node.params[0]
+        if len(axes) == node.args[0].ndim:
+            return call_text(self.name, words)
+        return call_text(
+            self.name, words, [f"axis={axes[0] if len(axes) == 1 else axes}"]
+        )
 
 
 def _numbers(op: str, args: Sequence[Node]) -> None:

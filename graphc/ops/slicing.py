@@ -7,6 +7,7 @@ transpose: ``out[i] = x[start + i*step]`` and ``out[start + i*step] = x[i]``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -16,7 +17,13 @@ import numpy as np
 from graphc.graph.node import Node
 from graphc.ops.declare import Move, SizeOf, weakest
 from graphc.ops.leaf import Frozen, _sign_of_values
-from graphc.ops.messages import dtype_error, operand_text, shape_error
+from graphc.ops.messages import (
+    UNNAMED,
+    dtype_error,
+    operand_text,
+    operand_word,
+    shape_error,
+)
 from graphc.ops.move import Arg, all_batched
 from graphc.ops.scalars import Index, Scalars, Value
 from graphc.types import sizes
@@ -81,10 +88,54 @@ def _python_slices(
     return tuple(out)
 
 
+def slices_text(starts: Shape, counts: Shape, steps: Steps, shape: Shape) -> str:
+    """Return slices of an array of that shape as they are written: ``1:, :3``."""
+    parts = [_slice_text(*each) for each in zip(starts, counts, steps, shape)]
+    while len(parts) > 1 and parts[-1] == ":":
+        parts.pop()
+    return ", ".join(parts)
+
+
+_FROM_END = (-1, -2, -3, -4)
+
+
+def _slice_text(start: SizeLike, count: SizeLike, step: int, size: SizeLike) -> str:
+    """Return the shortest slice with that meaning; bounds may count from the end."""
+    after = start + (count - 1) * step + (1 if step > 0 else -1)
+    others: list[int] = []
+    if not isinstance(size, int):  # a bound may be hidden in a formula of sizes
+        others = [int(n) for n in re.findall(r"\d+", f"{start} {count}")[:6]]
+        others = [*_FROM_END, *dict.fromkeys(others)]
+    for first in (None, start, *others):
+        for stop in (None, after, *others):
+            if _means(size, first, stop, step, (start, count)):
+                bounds = ["" if b is None else str(b) for b in (first, stop)]
+                return ":".join(bounds if step == 1 else [*bounds, str(step)])
+    return f"{start}:{after}:{step}"
+
+
+def _means(
+    size: SizeLike,
+    first: SizeLike | None,
+    stop: SizeLike | None,
+    step: int,
+    wanted: tuple[SizeLike, SizeLike],
+) -> bool:
+    try:
+        return slice_bounds(size, first, stop, step) == wanted
+    except ShapeError:
+        return False
+
+
 class Slice(Move):
     """``out[i, ...] = x[starts[0] + i*steps[0], ...]``, of shape `sizes`."""
 
     param_names = ("starts", "sizes", "steps")
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        starts, counts, steps = node.params
+        text = slices_text(starts, counts, steps, node.args[0].shape)
+        return f"{operand_word(words[0])}[{text}]"
 
     def infer(self, args: tuple[Node, ...], params: tuple) -> TensorType:
         (x,), (starts, counts, steps) = args, params
@@ -248,6 +299,13 @@ class Pad(Move):
     """
 
     param_names = ("starts", "shape", "steps", "value")
+
+    def written(self, node: Node, words: Sequence[str | None]) -> str:
+        starts, shape, steps, value = node.params
+        text = slices_text(starts, node.args[0].shape, steps, shape)
+        number = value.array[()]
+        around = f"full({number})" if number else "zeros"
+        return f"{around}.at[{text}].set({words[0] or UNNAMED})"
 
     def sign_of(self, node: Node, signs: Sequence[str]) -> str:
         return weakest([*signs, _sign_of_values(node.params[3].array)])

@@ -37,8 +37,8 @@ def as_input(node: Node, value: Any) -> np.ndarray:
         raise ShapeError(f"{node.name}: {error}") from None
     except (TypeError, RuntimeError) as error:  # packages' arrays on a device
         raise InputError(
-            f"{node.name}: a value of type {type(value).__name__} cannot be read on the "
-            f"host ({error}). Give a copy on the host; arrays on a device are for "
+            f"{node.name}: a value of type {type(value).__name__} cannot be read on "
+            f"the host ({error}). Give a copy on the host; arrays on a device are for "
             'functions compiled with backend="cuda".'
         ) from None
     if array.dtype != node.dtype:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.backends import reference
+from graphc.backends.cpu import calls
 from graphc.expressions.containers import Structure
 from graphc.graph.graph import Graph
 from graphc.graph.operators import FUNCTIONS
@@ -31,15 +32,23 @@ if TYPE_CHECKING:
     from graphc.schedule.program import Program
 
 
-_watching = options().check_finite  # read in every call, which must be quick
+_watching = np.zeros(1, np.int64)
+"""Whether results are looked at: a word, which native calls read."""
 
 
 def _watch() -> None:
-    global _watching
-    _watching = options().check_finite
+    _watching[0] = options().check_finite
+
+
+_watch()
 
 
 on_change(_watch)
+
+_CALL = """__call__($self, /, *args, out=None, threads=None, **named)
+--
+
+Compute the outputs."""
 
 
 class Function:
@@ -72,6 +81,8 @@ class Function:
         How many threads a call may use; 0 means what the process uses.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_form", "_quick")
+
     def __init__(
         self,
         original: Graph,
@@ -99,6 +110,13 @@ class Function:
     def _use_threads(self) -> None:
         self._entry = self._compiled.entry(self.threads)  # kept for `_native` needs it
         self._native = None if self._entry is None else self._entry.call
+        # what a call without keywords may go to straight away (`calls.install`)
+        form = self._form_of_result()
+        plain = self._native is not None and not self._nested and form is not None
+        self._quick = self._native if plain else NotImplemented
+        self._form = form
+        if plain:
+            calls.install(Function, "_quick", "_form", _watching.ctypes.data, _CALL)
 
     @property
     def graph(self) -> Graph:
@@ -116,7 +134,7 @@ class Function:
     ) -> Any:
         if threads is not None:
             return self.with_threads(threads)(*args, out=out, **named)
-        if _watching:
+        if _watching[0]:
             return self._watched(args, named, out)
         if self._native is not None and out is None and not named:
             flat = self._signature.leaves(args, named) if self._nested else args
@@ -223,9 +241,21 @@ class Function:
                 if structure.kind is list
                 else (lambda result: (result,))
             )
+        build = structure.builder()
         if structure.count == 1:
-            return lambda result: structure.unflatten((result,))
-        return structure.unflatten
+            return lambda result: build((result,))
+        return build
+
+    def _form_of_result(self) -> Any:
+        """Return what native outputs are put into: `list`, `tuple`, or nothing.
+
+        Nothing is NotImplemented; None if it is something else.
+        """
+        if self._pack is None:
+            return NotImplemented
+        children = self._outputs.children if self._outputs.kind in (list, tuple) else ()
+        flat = children and all(c.kind is None for c in children)
+        return self._outputs.kind if flat else None
 
     def _run(
         self,
@@ -387,6 +417,13 @@ class Function:
             return MemoryReport(self.graph, MemoryPlan())
         program = self._executable.program
         return MemoryReport(program.graph, program.memory)
+
+    @property
+    def containers(self) -> int:
+        """How many lists and the like a call makes, besides a plain list of results."""
+        structure = self._outputs
+        flat = structure.kind is list and structure.count == len(structure.children)
+        return 0 if self._pack is None or flat else structure.containers
 
     @property
     def program(self) -> Program | None:

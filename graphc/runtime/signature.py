@@ -92,6 +92,11 @@ class Signature:
             )
         return full
 
+    def arguments(self, leaves: Sequence[Any]) -> list[Any]:
+        """Return the arguments of a call from one thing for each input, in order."""
+        tree = self.structure.unflatten(leaves)
+        return list(tree) if self.structure.kind in (list, tuple) else [tree]
+
     def text(self) -> str:
         """Return the inputs for a message."""
         return ", ".join(n.label() for n in self.nodes) or "none"

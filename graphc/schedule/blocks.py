@@ -13,8 +13,9 @@ from graphc.kernels.ir import Accumulator, Loop, LoopVar, Statement, Store
 from graphc.ops.declare import Reduce
 from graphc.ops.scalars import Index
 from graphc.schedule.access import row_major
+from graphc.schedule.estimate import worth_a_scratch_row
 from graphc.schedule.evaluate import Memory
-from graphc.schedule.fusion import CHEAP_COST, Fusion, Group
+from graphc.schedule.fusion import Fusion, Group
 from graphc.schedule.rows import GroupLowering, without_ones
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
@@ -168,7 +169,7 @@ class BlockLowering(GroupLowering):
                     arg in self.group.nodes
                     and level[arg] == stage
                     and is_row_scalar(arg, self.rows)
-                    and self.fusion.info[arg].cost > CHEAP_COST
+                    and worth_a_scratch_row(self.fusion.info[arg].cost)
                 ):
                     wanted[arg] = None
         return list(wanted)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from graphc.graph.node import Node
-from graphc.kernels.cost import kernel_cost
+from graphc.kernels.cost import Item, kernel_cost
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.factorize import RoutineCall
 from graphc.schedule.memory import Call
@@ -41,6 +41,10 @@ class CallCost:
         What it computes.
     chunks : SizeLike
         Parts that threads share.
+    items : dict of Item to SizeLike
+        What takes time in a kernel; nothing for products and factorizations.
+    chain : int
+        Instructions of the longest chain in a kernel of one row.
     """
 
     call: Call
@@ -53,6 +57,8 @@ class CallCost:
     stores: SizeLike | None = None
     nodes: list[Node] = field(default_factory=list)
     chunks: SizeLike = 1
+    items: dict[Item, SizeLike] = field(default_factory=dict)
+    chain: int = 0
 
 
 def program_costs(program: Program) -> list[CallCost]:
@@ -103,6 +109,8 @@ def _kernel(call: KernelCall, number: int, chunks: SizeLike) -> CallCost:
         written,
         counts["loads"],
         counts["stores"],
+        items=found.items,
+        chain=found.chain if kernel.rows == 1 else 0,
     )
 
 
@@ -113,6 +121,9 @@ def _product(call: ProductCall, number: int) -> CallCost:
         left = left if left_stride == 0 else left * size
         right = right if right_stride == 0 else right * size
         out = out * size
+    if call.outer or len(call.pieces) > 1:  # windows: an element is in many
+        parts = {piece.left.source: piece.left.source.size for piece in call.pieces}
+        left = sizes.minimum(left, sum(parts.values(), start=0))
     return CallCost(
         call,
         number,

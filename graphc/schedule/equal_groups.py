@@ -16,8 +16,9 @@ from graphc.graph.node import Node
 from graphc.ops.declare import Reduce
 from graphc.ops.leaf import uniform_value
 from graphc.schedule.blocks import BLOCK
+from graphc.schedule.estimate import worth_a_scratch_row
 from graphc.schedule.evaluate import KernelCall, Memory
-from graphc.schedule.fusion import CHEAP_COST, Fusion, Group
+from graphc.schedule.fusion import Fusion, Group
 from graphc.schedule.lower import lower_group
 from graphc.types.sizes import SizeLike
 
@@ -82,7 +83,7 @@ class GroupLowerer:
                 given.append(numbers[arg])
             numbers[node] = len(numbers)
             name = node.name if isinstance(node.op, Reduce) else None
-            cheap = info[node].cost <= CHEAP_COST
+            cheap = not worth_a_scratch_row(info[node].cost)
             parts.append((node.op, node.params, node.type, name, cheap, *given))
         parts.append(tuple(numbers[root] for root in group.roots))
         return tuple(parts), numbers

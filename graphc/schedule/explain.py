@@ -217,7 +217,7 @@ TEXTS = {
     "last round": "{0} is complete only after the last row",
     "other rows": "rows differ: it is computed along rows {0}, and read at others",
     "rows": "rows differ: {0} against {1}",
-    "repeated": "would repeat {0} operations {1} times",
+    "repeated": "would repeat {0} operations {1} times{2}",
     "limit": "a kernel has at most {0} nodes",
 }
 """For each kind of `Reason` what it says."""
@@ -229,7 +229,9 @@ def reason_text(reason: Reason) -> str:
         shape_text(f) if isinstance(f, tuple) else f
         for f in (reason.first, reason.second)
     ]
-    return TEXTS[reason.kind].format(*facts)
+    weighed = reason.weighed
+    numbers = f": {weighed.again:g} against {weighed.kept:g} kept" if weighed else ""
+    return TEXTS[reason.kind].format(*facts, numbers)
 
 
 def _on_the_way(

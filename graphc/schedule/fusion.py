@@ -28,24 +28,17 @@ from graphc.ops.contract import MatMul as Contraction
 from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.factorize import Routine, TriangularSolve
 from graphc.ops.leaf import constant_, input_, uniform_value
+from graphc.schedule import estimate
 from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
+from graphc.schedule.estimate import Estimate
 from graphc.schedule.machine import CPU, Machine
 from graphc.schedule.merge import merged
 from graphc.schedule.pieces import cut
-from graphc.schedule.views import pieces, triangle_view
+from graphc.schedule.views import operands, triangle_view
 from graphc.types import sizes
 from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
-
-CHEAP_COST = 6
-"""Operations up to which a value is computed again rather than kept in memory."""
-
-TRANSCENDENTAL_COST = 20
-"""What an exp or sin counts in operations."""
-
-MANY_LEAVES = 2
-"""Arrays up to which a value used by one kernel alone is computed in it."""
 
 GROUP_LIMIT = 600
 """Nodes in one kernel; larger groups are cut, for LLVM's passes are superlinear."""
@@ -67,7 +60,7 @@ class Info:
         Operations to compute one element from memory.
     leaves : frozenset of Node
         Arrays read for one element along all its axes; no more are added to what is
-        more than `MANY_LEAVES`.
+        more than `most_leaves()`.
     accesses : sequence of Access
     parent : Info or None
         Union-find parent among nodes of the same depth.
@@ -100,6 +93,7 @@ class Reason(NamedTuple):
     kind: str
     first: Any = None
     second: Any = None
+    weighed: Estimate | None = None
 
 
 def find(info: Info) -> Info:
@@ -183,8 +177,9 @@ class Fusion:
         info = Info(node, "virtual", accesses=reading(node).accesses)
         info.cost = node.op.cost if isinstance(node.op, Elementwise) else 0
         if isinstance(node.op, Elementwise):
-            info.cost += TRANSCENDENTAL_COST * node.op.transcendental
+            info.cost += estimate.TRANSCENDENTAL * node.op.transcendental
         leaves: frozenset[Node] = frozenset()
+        most = estimate.most_leaves()
         arrived: list[Info] = []
         seen: set[Node] = set()
         for access in info.accesses:
@@ -196,9 +191,9 @@ class Fusion:
             info.depth = max(info.depth, depth)
             if arg not in seen:
                 seen.add(arg)
-                if len(leaves) <= MANY_LEAVES:
+                if len(leaves) <= most:
                     more = self._leaves(source, access, node)
-                    leaves = more if len(more) > MANY_LEAVES else leaves | more
+                    leaves = more if len(more) > most else leaves | more
                 info.cost += source.cost if source.kind == "virtual" else 0
         for position in getattr(node.op, "waits_for", ()):
             info.depth = max(info.depth, self.info[node.args[position]].depth + 1)
@@ -219,9 +214,12 @@ class Fusion:
                 reason = Reason("last round", source.node.op.name)
             elif not self._rows_stay(source, access, node):
                 reason = Reason("other rows", source.rows)
-        elif source.cost > CHEAP_COST and node.type.shape and repeats(access, node):
+        elif node.type.shape and repeats(access, node):
             times = _ratio(node.size, source.node.size)
-            reason = Reason("repeated", source.cost, times)
+            itemsize = source.node.dtype.itemsize
+            weighed = estimate.repeated(source.cost, source.node.size, times, itemsize)
+            if weighed.keep:
+                reason = Reason("repeated", source.cost, times, weighed)
         if reason is None:
             return source.depth
         self.reasons[(source.node, node)] = reason
@@ -261,7 +259,8 @@ class Fusion:
             info.uniform = isinstance(info.node.op, Elementwise)
             reason = Reason("limit", GROUP_LIMIT)
             if len(rows) > 1:
-                reason = Reason("rows", *sorted(rows, key=str))
+                first, second, *_ = sorted(rows, key=str)
+                reason = Reason("rows", first, second)
             for s in at_depth:
                 self.reasons[(s.node, info.node)] = reason
             return
@@ -442,7 +441,9 @@ class Fusion:
             return True
         if not isinstance(info.node.op, Elementwise) and len(info.node.args) == 1:
             return True
-        if info.cost <= CHEAP_COST and len(info.leaves) <= 1:
+        size, itemsize = info.node.size, info.node.dtype.itemsize
+        leaves = len(info.leaves)
+        if not estimate.read_again(info.cost, leaves, size, itemsize).keep:
             return True
         # used nowhere else, it is computed once either way, and here it stays in
         # registers
@@ -450,7 +451,7 @@ class Fusion:
         return (
             room
             and not again
-            and len(info.leaves) <= MANY_LEAVES
+            and not estimate.read_again(0, leaves, size, itemsize).keep
             and all(user in group.nodes for user in self.users[info.node])
         )
 
@@ -462,7 +463,8 @@ def opaque_operands(node: Node, info: dict[Node, Info]) -> list[Node]:
     routines read arrays; other kernels compute what is constant.
     """
     if isinstance(node.op, Contraction):
-        return [view.source for piece in pieces(node, info) for view in piece]
+        views = (view for piece in operands(node, info).pieces for view in piece)
+        return list(dict.fromkeys(view.source for view in views))
     if isinstance(node.op, TriangularSolve):
         return [triangle_view(node, info).source, node.args[1]]
     if isinstance(node.op, Routine):

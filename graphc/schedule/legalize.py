@@ -5,7 +5,8 @@ with a vector is a reduction and fuses with what surrounds it, and so are small
 products, and those of integers or booleans; one of a few terms is written out. Tiles
 of products know one stride for all batch axes, so an operand that is stretched along
 some of them only is broadcast first. A sum of products is one product of concatenated
-operands. Ops that are made of others (`ops.solve`) are written out.
+operands, and so is a sum of shifted columns of one (`schedule.windows`). Ops that are
+made of others (`ops.solve`) are written out.
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from graphc.ops.move import broadcast_to, permute, reshape, transpose_
 from graphc.ops.reduce import any_, sum_
 from graphc.ops.slicing import concatenate, slice_axis
 from graphc.ops.solve import Composed
+from graphc.schedule.windows import (
+    columns_of,
+    gathered,
+    keeps_columns,
+    placed,
+    product_of_windows,
+)
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
@@ -41,7 +49,7 @@ def legalize(graph: Graph, join: bool = True) -> Graph:
 
     Unless `join`, products are added up one by one.
     """
-    graph = graph.rewritten(_composed).rewritten(_product)
+    graph = _without_scattered_columns(graph.rewritten(_composed)).rewritten(_product)
     return _with_joined_products(graph) if join else graph
 
 
@@ -66,10 +74,15 @@ def _product(node: Node) -> Node | None:
     terms = a.shape[-1]
     if node.dtype.kind == "f" and isinstance(terms, int) and 0 < terms <= FEWEST:
         return _written_out(node, terms)
+    windows = product_of_windows(node)
+    if windows is not None:
+        return windows
     if node.dtype.kind != "f" or _is_small(node):
         left = reshape(a, (*a.shape, 1))
         right = reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
         return _summed(multiply(left, right), node, -2)
+    if columns_of(a) is a and b.ndim == 2:
+        return None
     batch = node.shape[:-2]
     operands = [_whole_batch(x, batch) for x in (a, b)]
     if operands[0] is a and operands[1] is b:
@@ -142,6 +155,53 @@ def _whole_batch(x: Node, batch: tuple) -> Node:
     if own == batch or all(s == 1 for s in own):
         return x
     return broadcast_to(x, (*batch, *x.shape[-2:]))
+
+
+# ------------------------------------------------------ sums of shifted columns
+
+
+def _without_scattered_columns(graph: Graph) -> Graph:
+    """Write sums of shifted columns of a product as one product of windows."""
+    if not any(isinstance(node.op, MatMul) for node in graph.nodes):
+        return graph
+    users = graph.users()
+    kept = set(graph.outputs)
+
+    def alone(node: Node) -> bool:
+        return len(users[node]) == 1 and node not in kept
+
+    new: dict[Node, Node] = {}
+    inside: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op is not add or node in inside:
+            continue
+        terms, sums = _terms(node, users, kept)
+        inside |= sums
+        parts = [placed(t) if t.shape == node.shape else None for t in terms]
+        if len({p.product if p else None for p in parts}) > 1 or parts[0] is None:
+            continue
+        whole = {n for t in terms for n in _below(t, parts[0].product)}
+        if whole & kept or any(
+            u not in whole and u not in sums for n in whole for u in users[n]
+        ):
+            continue
+        target, after = node, []
+        while alone(target) and keeps_columns(users[target][0]):
+            target = users[target][0]
+            after.append(target)
+        product = gathered([p for p in parts if p is not None], after)
+        if product is not None:
+            new[target] = product
+    return graph.rewritten(new.get) if new else graph
+
+
+def _below(node: Node, end: Node) -> list[Node]:
+    """Return a node and what it moves, down to `end`."""
+    out = [node]
+    while node is not end:
+        node = node.args[0]
+        out.append(node)
+    return out
 
 
 # ------------------------------------------------------------- sums of products

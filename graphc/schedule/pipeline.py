@@ -191,7 +191,8 @@ def _is_row_wise(call: ProductCall) -> bool:
     rows = rows_of(call)
     few = isinstance(rows, int) and rows < FEWEST_ROWS
     whole = isinstance(call.room, int) and call.room < PACKED
-    return not few and whole and len(call.pieces) == 1
+    one = len({id(piece.left.source) for piece in call.pieces}) == 1
+    return not few and whole and one and not call.outer
 
 
 def _joined(
@@ -205,7 +206,7 @@ def _joined(
         return None
     unit = makers[0]
     if isinstance(step, ProductCall):
-        if not _is_row_wise(step):
+        if not _is_row_wise(step) or len(step.pieces) > 1:
             return None
         rows = rows_of(step)
         if unit.rows is None:

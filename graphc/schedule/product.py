@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from graphc.graph.node import Node
 from graphc.schedule.evaluate import Memory
 from graphc.schedule.fusion import Fusion
-from graphc.schedule.views import MatrixView, Piece, pieces
+from graphc.schedule.views import MatrixView, Piece, operands
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
 BatchAxis = tuple[SizeLike, SizeLike, SizeLike, SizeLike]
+
+OuterAxis = tuple[SizeLike, SizeLike, SizeLike]
 
 
 PACKED = 1 << 20
@@ -42,6 +44,8 @@ class ProductCall:
     k is that of all pieces together.
     nodes : list of Node
         The product.
+    outer : sequence of (size, left stride, right stride)
+        Axes of k outside of a piece's, the innermost first.
     """
 
     memory: list[Memory]
@@ -52,6 +56,7 @@ class ProductCall:
     k: SizeLike
     room: SizeLike
     nodes: list[Node]
+    outer: Sequence[OuterAxis] = ()
     kind = "product"
 
     @property
@@ -63,6 +68,24 @@ class ProductCall:
     def right(self) -> MatrixView:
         """The right operand, of the first piece."""
         return self.pieces[0].right
+
+    @property
+    def straight(self) -> bool:
+        """Whether the right operand's rows are as far apart through all pieces."""
+        each = sizes.floordiv(self.k, len(self.pieces))
+        for size, _, _ in self.outer:
+            each = sizes.floordiv(each, size)
+        stride = each * self.right.rows
+        for size, _, right in self.outer:
+            if right != stride:
+                return False
+            stride = stride * size
+        source, offset, *lie = self.right
+        return all(
+            piece.right.source is source
+            and [*piece.right[1:]] == [offset + number * stride, *lie]
+            for number, piece in enumerate(self.pieces)
+        )
 
     @property
     def label(self) -> str:
@@ -77,12 +100,17 @@ class ProductCall:
 
 def lower_product(fusion: Fusion, node: Node) -> ProductCall:
     """Return the step of a product whose operands are in memory."""
-    parts = pieces(node, fusion.info)
+    parts, blocks, outer, rows = operands(node, fusion.info)
     left, right = parts[0]
     m, n, k = *node.shape[-2:], node.args[0].shape[-1]
     axes = joined_axes(
         node.shape[:-2], left.batch, right.batch, contiguous_strides(node)
     )
+    if rows is not None:
+        m, stride = rows, rows * n
+        for size, step in blocks:
+            axes.append((size, step, 0, stride))
+            stride = stride * size
     if axes and axes[0][1] == left.rows * m and axes[0][2] == 0:
         # the rows of all matrices of the innermost axis are those of one
         m = axes.pop(0)[0] * m
@@ -92,7 +120,7 @@ def lower_product(fusion: Fusion, node: Node) -> ProductCall:
     memory = [_source(left), _source(right), Memory(node, node.size, node.dtype)]
     memory.append(Memory(None, room, node.dtype))
     memory += [_source(view) for piece in parts[1:] for view in piece]
-    return ProductCall(memory, parts, axes, m, n, k, room, [node])
+    return ProductCall(memory, parts, axes, m, n, k, room, [node], outer)
 
 
 def _source(view: MatrixView) -> Memory:

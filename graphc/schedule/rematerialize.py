@@ -349,7 +349,7 @@ class _Rebuilding:
             ]
         if all(a is b for a, b in zip(args, node.args)):
             return node
-        set_inherited(node.origin)
+        set_inherited(node.site)
         new = node.op.rebuild(node, tuple(args))
         if node.name and new.name is None and new.args:
             new.name = node.name

@@ -30,14 +30,16 @@ from graphc.kernels.ir import (
     statements,
     value_atoms,
 )
+from graphc.kernels.join import join_loops
 from graphc.kernels.split import split_loops
 from graphc.kernels.unroll import SHORT, unroll_short_loops
 from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.leaf import constant_
 from graphc.ops.scalars import Index
 from graphc.schedule.access import row_major
+from graphc.schedule.estimate import worth_a_scratch_row
 from graphc.schedule.evaluate import Evaluation, KernelCall, Memory
-from graphc.schedule.fusion import CHEAP_COST, Fusion, Group
+from graphc.schedule.fusion import Fusion, Group
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
@@ -196,7 +198,7 @@ class GroupLowering(Evaluation):
                 and without_ones(node.shape[len(self.rows) :]) == inner
                 and isinstance(node.op, Elementwise)
                 and (node.op.transcendental or node in self.of_node)
-                and self.fusion.info[node].cost > CHEAP_COST
+                and worth_a_scratch_row(self.fusion.info[node].cost)
             ):
                 out.append(node)
         return out
@@ -225,7 +227,7 @@ class GroupLowering(Evaluation):
             value = self.value(item.node, place)
             buffer = self.node_buffer(item.node, True)
             inside.append(Store(buffer, row_major(place, item.node.shape), value))
-            if inner and self.fusion.info[item.node].cost > CHEAP_COST:
+            if inner and worth_a_scratch_row(self.fusion.info[item.node].cost):
                 rowed[item.node] = buffer
         nest: list[Statement] = inside
         for v, extent in zip(reversed(variables), reversed(inner)):
@@ -345,7 +347,7 @@ class GroupLowering(Evaluation):
         )
         kernel = unroll_short_loops(kernel, self.k, self.short)
         kernel = forward_stores(kernel, self.k)
-        kernel = split_loops(kernel, self.k)
+        kernel = join_loops(split_loops(kernel, self.k), self.k)
         calls = [KernelCall(kernel, self.memory, self.chunks, self.order, self.block)]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
         for node, buffer, width in self.partials:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import difflib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
@@ -36,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed.run(parsed)
     except GraphcError as error:
-        print(f"graphc {parsed.command}: {error}", file=sys.stderr)
+        text = str(error).removeprefix(f"{parsed.command}: ")
+        print(f"graphc {parsed.command}: {text}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; Python would complain at exit
@@ -82,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o",
         "--out",
         metavar="FILE",
-        help="where to; the suffix chooses the format. Without it, text is printed",
+        help="where to; the suffix chooses the format. Without it, a tree is printed",
     )
     draw.add_argument(
         "--shape",
@@ -92,6 +96,21 @@ def _parser() -> argparse.ArgumentParser:
         help="an input of a text expression: A=3,4 or x=n or c= for a scalar",
     )
     draw.add_argument("--dtype", default="float64", help="of the inputs (%(default)s)")
+    draw.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a value of an input, such as x=-1 or A=[[1,2],[3,4]]; with one for each, "
+        "pictures show values and gradients, and .html plays and times them",
+    )
+    draw.add_argument(
+        "--size",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="a symbolic size, by which .html colours costs",
+    )
     draw.set_defaults(run=_draw)
 
     compare = commands.add_parser(
@@ -112,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
         "--measure",
         action="store_true",
         help="run each way too, on random normal numbers",
+    )
+    compare.add_argument(
+        "--dense",
+        action="store_true",
+        help="sweeps start from any matrices, not from identities whose zeros are "
+        "skipped",
     )
     compare.add_argument("--json", action="store_true", help="print JSON")
     compare.add_argument("--plot", metavar="FILE", help="a picture: .png, .svg, .pdf")
@@ -222,11 +247,43 @@ def _draw(parsed: argparse.Namespace) -> None:
     if parsed.place and parsed.out:
         raise DrawError(f"two files are given, {parsed.place} and {parsed.out}.")
     out = parsed.out or parsed.place
-    picture = draw(_subject(parsed), out)
-    if out is None:
-        print(picture.text)
-    else:
+    at = {name: _value(name, text) for name, text in _pairs("--at", parsed.at)}
+    sizes = {name: _size(name, text) for name, text in _pairs("--size", parsed.size)}
+    picture = draw(_subject(parsed), out, at=at or None, sizes=sizes)
+    if out is not None:
         print(f"{out}: {len(picture.graph)} nodes")
+    elif not _print_in_colour(picture):
+        if hasattr(sys.stdout, "reconfigure"):  # a terminal without such characters
+            sys.stdout.reconfigure(errors="replace")
+        print(picture.tree)
+
+
+MOST_LINES = 500
+"""Of a tree that is printed on a terminal."""
+
+
+def _print_in_colour(picture: Any) -> bool:
+    """Print a tree with rich if it is installed and somebody looks; else return False.
+
+    rich itself heeds NO_COLOR and TERM.
+    """
+    if not sys.stdout.isatty():
+        return False
+    from graphc.surfaces.draw.tree import rich_trees
+    from graphc.types.errors import MissingPackageError
+
+    try:
+        trees, left_out = rich_trees(picture.diagram, MOST_LINES)
+    except MissingPackageError:
+        return False
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for tree in trees:
+        console.print(tree)
+    if left_out:
+        console.print(f"... and {left_out} lines more; -o graph.html shows all.")
+    return True
 
 
 def _subject(parsed: argparse.Namespace) -> Any:
@@ -235,14 +292,37 @@ def _subject(parsed: argparse.Namespace) -> Any:
         return load(parsed.subject)
     from graphc.surfaces.expression_text import inputs_of, parse
 
-    shapes: dict[str, str] = {}
-    for given in parsed.shape:
-        name, equals, sizes = given.partition("=")
-        if not equals or name.strip() in shapes:
-            fault = "is given twice" if equals else "is not of the form NAME=SIZES"
-            raise InputError(f"--shape {given} {fault}, such as A=3,4.")
-        shapes[name.strip()] = sizes
+    shapes = dict(_pairs("--shape", parsed.shape))
     return parse(parsed.subject, inputs_of(shapes, parsed.dtype))
+
+
+def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what NAME=VALUE options say, each name once."""
+    out: dict[str, str] = {}
+    example = {"--shape": "A=3,4", "--at": "x=-1", "--size": "n=64"}[option]
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name.strip() in out:
+            fault = "is given twice" if equals else "is not of the form NAME=VALUE"
+            raise InputError(f"{option} {text} {fault}, such as {example}.")
+        out[name.strip()] = value
+    return list(out.items())
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise InputError(
+            f"--at {name}={text} is no number or list of numbers, such as x=-1 or "
+            "A=[[1,2],[3,4]]. Large arrays: cg.draw(..., at={...}) in Python."
+        ) from None
+
+
+def _size(name: str, text: str) -> int:
+    if not text.strip().isdecimal():
+        raise InputError(f"--size {name}={text} is no integer, such as n=64.")
+    return int(text)
 
 
 def _compare(parsed: argparse.Namespace) -> None:
@@ -253,6 +333,7 @@ def _compare(parsed: argparse.Namespace) -> None:
         parsed.wrt,
         parsed.size,
         measure=parsed.measure,
+        dense=parsed.dense,
         as_json=parsed.json,
         picture=parsed.plot,
     )
@@ -260,12 +341,17 @@ def _compare(parsed: argparse.Namespace) -> None:
 
 def _doctor(parsed: argparse.Namespace) -> None:
     if parsed.calibrate:
-        from graphc.surfaces.cost import machine
+        from graphc.surfaces.cost import calibrate, machine
 
-        model = machine.calibrate()
+        model = calibrate.calibrate()
         path = machine.save(model)
         print(model)
         print(f"kept in {path}" if path else "not kept: the option cache_dir is off")
+        if model.busy:
+            print(
+                "threads gained little here: if other programs ran meanwhile, measure "
+                "again without them"
+            )
         return
     from graphc.surfaces.doctor import report
 
@@ -293,19 +379,48 @@ def load(subject: str) -> Any:
     DrawError
         If there is no such module, file or name, or it cannot be imported.
     """
-    place, _, name = subject.rpartition(":")
-    if not place or not name:
+    place, colon, name = subject.rpartition(":")
+    if not colon:
+        place, name = subject, ""
+    if not place:
         raise DrawError(
             f"{subject!r} does not name an expression; write module:name or "
             "file.py:name."
         )
-    value = _import(place)
+    value = module = _import(place)
+    if not name:
+        raise DrawError(
+            f"{subject!r} does not name an expression; write module:name or "
+            f"file.py:name.{_drawable(module, '')}"
+        )
     for part in name.split("."):
         try:
             value = getattr(value, part)
         except AttributeError:
-            raise DrawError(f"{place} has no {name}.") from None
+            raise DrawError(
+                f"{place} has no {name}.{_drawable(module, name)}"
+            ) from None
+    if inspect.isfunction(value):
+        raise DrawError(
+            f"{name} is a Python function. Draw what it returns: write y = {name}(...) "
+            f"on expressions into {place}, and draw y."
+        )
     return value
+
+
+def _drawable(module: Any, wanted: str) -> str:
+    """Return a sentence of the names in a module that can be drawn, near ones first."""
+    from graphc.graph.node import Node
+    from graphc.runtime.function import Function
+
+    names = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, (Node, Function)) and not name.startswith("_")
+    ]
+    near = difflib.get_close_matches(wanted, names)
+    names = [*near, *(n for n in reversed(names) if n not in near)][:8]
+    return f" It has {', '.join(names)}." if names else ""
 
 
 def _import(place: str) -> Any:

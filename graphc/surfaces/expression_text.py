@@ -22,13 +22,15 @@ from graphc.derivatives import api
 from graphc.expressions import functions
 from graphc.expressions.inputs import tensor
 from graphc.graph.node import Node
-from graphc.graph.origin import set_inherited
+from graphc.graph.origin import Passage, set_inherited, written
 from graphc.graph.text import printable
 from graphc.types.dtypes import SUPPORTED
 from graphc.types.errors import GraphcError, InputError
 from graphc.types.sizes import Size
 
 MAX_CHARACTERS = 20_000
+MAX_PASSAGE = 400
+"""Bytes that each node keeps of its text."""
 MAX_BITS = 4096
 """Of an integer that text computes: `9**9**9` would take all memory."""
 
@@ -102,7 +104,11 @@ def inputs_of(shapes: Mapping[str, str], dtype: Any = "float64") -> dict[str, No
         if sizes and not sizes[-1]:
             sizes.pop()  # "3," as in Python
         shape = tuple(int(s) if s.lstrip("-").isdecimal() else s for s in sizes)
-        made[name] = tensor(name, shape, dtype)
+        before = set_inherited(written(Passage("command line", 1, f"{name}={text}")))
+        try:
+            made[name] = tensor(name, shape, dtype)
+        finally:
+            set_inherited(before)
     return made
 
 
@@ -161,6 +167,7 @@ class _Reader:
 
     def __init__(self, text: str, inputs: Mapping[str, Node]):
         self.text = text
+        self.lines = [line.encode() for line in text.split("\n")]
         self.inputs = inputs
         self.known: dict[str, Any] = dict(inputs)
 
@@ -192,11 +199,18 @@ class _Reader:
                 value.name = target.id
 
     def _value(self, tree: ast.expr) -> Any:
-        set_inherited(("expression", tree.lineno))
+        self._enter(tree)
         read = self.READERS.get(type(tree))
         if read is None:
             raise self._unreadable(tree, type(tree))
         return read(self, tree)
+
+    def _enter(self, tree: ast.expr) -> None:
+        """Let what is made from now on count as made by this part of the text."""
+        line = self.lines[tree.lineno - 1]  # columns count bytes
+        end = tree.end_col_offset if tree.end_lineno == tree.lineno else None
+        part = line[tree.col_offset : end][:MAX_PASSAGE].decode(errors="replace")
+        set_inherited(written(Passage("expression", tree.lineno, part)))
 
     # ---------------------------------------------------------------- leaves
 
@@ -296,7 +310,7 @@ class _Reader:
     def _called(
         self, tree: ast.expr, function: Any, args: Any, named: dict[str, Any]
     ) -> Any:
-        set_inherited(("expression", tree.lineno))
+        self._enter(tree)
         try:
             return function(*args, **named)
         except GraphcError:
@@ -317,8 +331,10 @@ class _Reader:
         owner = self._value(tree.value)
         if not isinstance(owner, (Node, tuple, list, dict)):
             raise InputError(f"{self._quoted(tree)} takes no index.")
+        index = self._value(tree.slice)
+        self._enter(tree)
         try:
-            return owner[self._value(tree.slice)]
+            return owner[index]
         except (LookupError, TypeError) as error:
             if isinstance(error, GraphcError):
                 raise

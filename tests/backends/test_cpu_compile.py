@@ -19,7 +19,8 @@ from graphc.passes.pipeline import run_passes
 from graphc.passes.rewrite import RulePass, RuleSet
 from graphc.runtime import compiled as compile_module
 from graphc.schedule import equal_groups
-from graphc.schedule.fusion import MANY_LEAVES, Fusion
+from graphc.schedule.estimate import most_leaves
+from graphc.schedule.fusion import Fusion
 from graphc.schedule.program import schedule
 from graphc.types.errors import IndexOutOfRangeError
 from tests.support.cpu import assert_close
@@ -92,7 +93,7 @@ def test_what_fusion_knows_of_a_node_does_not_grow_along_a_chain():
     for i in range(400):
         y = cg.tanh(y * 0.5 + x) if i % 4 else cg.tanh(y @ w + x) + y
     fusion = Fusion(cg.Graph([x, w], [y]))
-    assert max(len(info.leaves) for info in fusion.info.values()) <= 2 * MANY_LEAVES
+    assert max(len(info.leaves) for info in fusion.info.values()) <= 2 * most_leaves()
 
 
 def test_only_driver_and_entry_are_compiled_for_more_of_the_same():

@@ -9,6 +9,7 @@ from graphc.schedule.product import ProductCall
 
 SIZES = [(1, 5, 9), (13, 7, 5), (40, 10, 10), (9, 300, 17), (10, 1000, 6), (25, 33, 50)]
 SIZES += [(3, 700, 100), (64, 66, 63), (1000, 3, 2), (2, 1000, 3), (7, 4, 90)]
+SIZES += [(4, 32, 200), (100, 100, 100), (90, 40, 48), (33, 600, 16), (600, 20, 33)]
 
 
 def steps(f):
@@ -30,6 +31,20 @@ def test_edges_of_tiles(m, k, n, dtype):
     room = 4 * k * np.finfo(dtype).eps * (np.abs(x) @ np.abs(y)).max()
     for product in got:
         np.testing.assert_allclose(product, expected, rtol=0, atol=room)
+
+
+def test_operands_with_gaps_between_their_rows():
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((40, 70)), rng.standard_normal((60, 300))
+    a, b = cg.matrix("a", x.shape), cg.matrix("b", y.shape)
+    outputs, expected = [], []
+    for m, n in ((40, 16), (40, 5), (7, 100), (4, 96), (40, 250)):
+        outputs.append(a[:m, 3:63] @ b[:, 7 : 7 + n])
+        expected.append(x[:m, 3:63] @ y[:, 7 : 7 + n])
+    f = cg.compile([a, b], outputs)
+    for g in (f, f.with_threads(1)):
+        for got, want in zip(g(x, y), expected):
+            np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
 
 
 def test_products_do_not_write_beside_their_result():

@@ -232,3 +232,40 @@ def test_gathers_are_copied_with_their_indices(shape):
     expected = np.zeros(shape)
     expected[tuple(slice(0, s) for s in inner)] = values[order].reshape(inner)
     np.testing.assert_array_equal(f(values, order), expected)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_equal_pieces_of_a_concatenation_are_one_function(count):
+    from graphc.backends.cpu import outline
+
+    rng = np.random.default_rng(3)
+    xs = [cg.tensor(f"x{i}", (2 + i % 2, 40)) for i in range(count)]
+    y = cg.concatenate(xs)
+    f = cg.compile(xs, [y * 2.0, cg.sum(y, axis=0)], threads=1)
+    arrays = [rng.normal(size=x.shape) for x in xs]
+    whole = np.concatenate(arrays)
+    doubled, total = f(*arrays)
+    np.testing.assert_array_equal(doubled, 2 * whole)
+    np.testing.assert_allclose(total, whole.sum(0), rtol=1e-12)
+    kernels = [c.kernel for c in f._executable.program.calls]
+    texts = [outline.printed(k, outline.Canonical(k)) for k in kernels]
+    (largest,) = [p for p in texts if len(p.kernel.loops) == count]
+    assert len(largest.module.externals) == 1  # how many rows there are is told it
+    assert largest.text.count("call void @graphc_") >= count
+
+
+def test_pieces_with_accumulators_of_their_own_and_symbolic_rows():
+    xs = [cg.tensor(f"x{i}", ("n", 4)) for i in range(6)]
+    y = cg.concatenate(xs)
+    out = [cg.sum(cg.exp(y), axis=1), cg.sum(y)]
+    f = cg.compile(xs, out)
+    for n in (1, 7, 300):
+        arrays = [np.random.default_rng(i).normal(size=(n, 4)) for i in range(6)]
+        whole = np.concatenate(arrays)
+        rows, total = f(*arrays)
+        np.testing.assert_allclose(rows, np.exp(whole).sum(1), rtol=1e-13)
+        np.testing.assert_allclose(total, whole.sum(), rtol=1e-10, atol=1e-10)
+        assert [r.tobytes() for r in f(*arrays, threads=3)] == [
+            rows.tobytes(),
+            total.tobytes(),
+        ]

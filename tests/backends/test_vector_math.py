@@ -299,7 +299,7 @@ def test_a_kernel_of_one_row_branches_around_huge_arguments():
     (text,) = [
         text
         for (step,) in [list(one._executable.program.calls)]
-        for name, text in _printed(step.kernel).module.externals.items()
+        for name, (text, _) in _printed(step.kernel).module.externals.items()
         if name == "graphc_sin_cos_float64"
     ]
     assert len(re.findall(r"corrected\.float64\([^)]*\)\s+alwaysinline", text)) == 2

@@ -257,8 +257,13 @@ def test_containers_round_trip():
     tree = {"w": [1, (2, 3)], "b": Pair(4, {"c": 5}), "e": []}
     leaves, structure = flatten(tree)
     assert leaves == [1, 2, 3, 4, 5]
-    assert structure.unflatten(leaves) == tree
-    assert isinstance(structure.unflatten(leaves)["b"], Pair)
+    build = structure.builder()
+    for made in (structure.unflatten(leaves), build(leaves), build(tuple(leaves))):
+        assert made == tree
+        assert isinstance(made["b"], Pair) and isinstance(made["w"][1], tuple)
+    assert structure.containers == 6
+    _, leaf = flatten(3)
+    assert leaf.builder()([3]) == 3 and leaf.containers == 0
     assert structure.paths("p") == [
         "p['w'][0]",
         "p['w'][1][0]",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import graphc as cg
+from graphc.schedule import estimate
 
 x = cg.matrix("x", (100, 50))
 v = cg.vector("v", 512)
@@ -29,17 +31,49 @@ def test_one_kernel_has_no_boundaries():
     assert str(pair) == "fused: kernel 0 computes both."
 
 
+def test_a_value_of_three_kinds_of_rows():
+    x = cg.tensor("x", (3, 4, 5, 6))
+    parts = [
+        cg.exp(x) / cg.sum(cg.exp(x), axis=axes, keepdims=True)
+        for axes in ((3,), (2, 3), (1, 2, 3))
+    ]
+    function = cg.compile([x], cg.where(parts[0] > 0.1, parts[1], parts[2]))
+    a = np.random.default_rng(0).normal(size=x.shape)
+    e = np.exp(a)
+    softmax = [e / e.sum(axes, keepdims=True) for axes in ((3,), (2, 3), (1, 2, 3))]
+    wanted = np.where(softmax[0] > 0.1, softmax[1], softmax[2])
+    np.testing.assert_allclose(function(a), wanted, rtol=1e-13)
+    assert len(function.explain().kernels) == len(function.kernels) > 1
+
+
+def test_the_estimate_weighs_bytes_against_operations():
+    few, many = 100, 100_000_000
+    assert estimate.repeated(21, few, 512, 8).keep
+    assert not estimate.repeated(5, few, 512, 8).keep  # cheaper than a load
+    assert not estimate.repeated(12, few, 2, 8).keep  # and so twice is than a store
+    assert estimate.repeated(21, few, cg.matrix("m", ("n", 2)).size, 4).keep
+    # dearer to keep where no cache holds it
+    assert estimate.repeated(21, few, 3, 8).keep
+    assert not estimate.repeated(21, many, 3, 8).keep
+    assert not estimate.read_again(6, 1).keep
+    assert estimate.read_again(7, 1).keep
+    assert not estimate.read_again(20, 1, many).keep
+
+
 def test_repeated_work():
     y = cg.sin(v)
     function = cg.compile([v], [(y[:, None] * y).sum()])
     (boundary,) = [
         b for b in function.explain().boundaries if b.source.op.name == "sin"
     ]
-    assert boundary.reason == "would repeat 21 operations 512 times"
+    assert (
+        boundary.reason
+        == "would repeat 21 operations 512 times: 10752 against 3099 kept"
+    )
     assert boundary.writer < boundary.user
     assert str(boundary.reason) in str(function.explain())
     pair = function.explain(node_of(function, "sin"), node_of(function, "sum"))
-    assert str(pair) == "not fused: would repeat 21 operations 512 times"
+    assert str(pair) == f"not fused: {boundary.reason}"
 
 
 def test_last_row():

@@ -44,7 +44,7 @@ def test_draw_a_module(model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "subject, message",
     [
-        ("model.py", "write module:name"),
+        ("model.py", "no file model.py"),
         ("missing.py:loss", "no file"),
         ("missing_module_xyz:loss", "No module named"),
         ("{model}:lost", "has no lost"),
@@ -61,6 +61,70 @@ def test_draw_errors(subject, message, model, tmp_path, capsys):
     assert captured.err.startswith("graphc draw: ")
     assert re.search(message, captured.err)
     assert not (tmp_path / "x.svg").exists()
+
+
+def test_draw_names_what_there_is(model, capsys):
+    text = model.read_text() + "\n\ndef function(x):\n    return x\n"
+    model.write_text(text)
+    for subject, message in (
+        (f"{model}", "write module:name or file.py:name. It has loss, x."),
+        (f"{model}:", "It has loss, x."),
+        (f"{model}:los", "has no los. It has loss, x."),
+        (f"{model}:function", "is a Python function. Draw what it returns"),
+    ):
+        assert main(["draw", subject]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_draw_prints_a_tree(model, capsys):
+    assert main(["draw", f"{model}:loss"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "sum  float64()  output",
+        "\u2514\u2500 x**2  float64(3,)",
+        "   \u2514\u2500 x  float64(3,)",
+    ]
+
+
+def test_draw_values(model, tmp_path, capsys):
+    out = str(tmp_path / "p.svg")
+    neuron = ["1 / (1 + exp(-w * x))", "--shape", "w=", "--shape", "x="]
+    assert main(["draw", *neuron, "--at", "w=2", "--at", "x=-1", "-o", out]) == 0
+    text = (tmp_path / "p.svg").read_text()
+    assert ">0.119<" in text or "= 0.119" in text
+    page = str(tmp_path / "p.html")
+    at = ["--at", "x=[1, 2, 3]", "--size", "n=7"]
+    assert main(["draw", f"{model}:loss", *at, "-o", page]) == 0
+    for wrong, message in (
+        (["--at", "w=2"], "at= has no value for the input x"),
+        (["--at", "w=__import__('os')"], "is no number or list of numbers"),
+        (["--at", "w"], "is not of the form NAME=VALUE, such as x=-1"),
+        (["--at", "w=1", "--at", "w=2"], "is given twice"),
+        (["--size", "n=x"], "is no integer"),
+    ):
+        assert main(["draw", *neuron, *wrong]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_a_terminal_gets_colours(model, monkeypatch):
+    pytest.importorskip("rich", reason="rich is not installed")
+    pty = pytest.importorskip("pty")
+    import os
+
+    def seen(**environment):
+        command = [sys.executable, "-m", "graphc", "draw", f"{model}:loss"]
+        ours, theirs = pty.openpty()
+        kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "CI")}
+        env = {**kept, "TERM": "xterm-256color", "COLUMNS": "80", **environment}
+        run = subprocess.run(command, stdout=theirs, stdin=theirs, env=env, timeout=60)
+        os.close(theirs)
+        assert run.returncode == 0
+        return os.read(ours, 100_000).decode()
+
+    assert "\x1b[1;34m" in seen()  # bold, blue: the forward part
+    plain = seen(NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", plain)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", plain)
+    assert "x**2  float64(3,)" in text
 
 
 def test_draw_unknown_suffix(model, tmp_path, capsys):

@@ -10,8 +10,8 @@ import pytest
 
 import graphc as cg
 from graphc.surfaces.cli import main
+from graphc.surfaces.cost.compare import relative_error
 from graphc.surfaces.cost.modes import MODES, differences, shared, written_out
-from graphc.surfaces.cost.sweep import memory_by_depth
 
 RNG = np.random.default_rng(0)
 
@@ -150,11 +150,97 @@ def test_sizes_and_their_sweep():
     ]
     assert sweep.to_markdown() and sweep._repr_html_()
     with pytest.raises(
-        cg.InputError, match=r"two symbolic dimensions; there are: m, n"
+        cg.InputError, match=r"one or two symbolic dimensions; there are: m, n"
     ):
-        report.sweep(n=[1])
+        report.sweep(k=[1])
     with pytest.raises(cg.InputError, match=r"sweep: the size -1 of 'n'"):
         report.sweep(n=[-1], m=[1])
+
+
+def test_dense_seeds_cost_what_matrices_cost():
+    """sum(W exp x): forward carries an (n, n) matrix, backward vectors."""
+    x, w = cg.vector("x", "n"), cg.matrix("w", ("d", "n"))
+    y = (w @ cg.exp(x)).sum()
+    sizes = {"n": 30, "d": 20}
+    skipping = cg.compare_modes(y, x, sizes=sizes)
+    report = cg.compare_modes(y, x, sizes=sizes, seeds="dense")
+    assert report.seeds == "dense" and skipping.seeds == "identity"
+    # exp's factors on the matrix, the product, and the sum over d
+    assert report.row("forward").flops == 30 * 30 + 2 * 20 * 30 * 30 + 20 * 30
+    assert skipping.row("forward").flops < report.row("forward").flops / 10
+    assert report.row("reverse").flops == skipping.row("reverse").flops
+    at = {x: RNG.normal(size=4), w: RNG.normal(size=(3, 4))}
+    z = [cg.tanh(w @ x), (w * x).sum()]
+    report = cg.compare_modes(z, [x, w], at=at, seeds="dense")
+    assert all(report.row(m).error < 1e-14 for m in ("forward", "reverse"))
+    assert "multiply by dense matrices" in str(report)
+    assert report.to_dict()["seeds"] == "dense"
+    with pytest.raises(cg.InputError, match=r"seeds is 'full'; use \"identity\" or"):
+        cg.compare_modes(y, x, seeds="full")
+
+
+def test_a_sweep_over_one_size():
+    x, w = cg.vector("x", "n"), cg.matrix("w", ("m", "n"))
+    y = (w @ cg.exp(x)).sum()
+    report = cg.compare_modes(y, x, sizes={"n": 20, "m": 4}, seeds="dense")
+    line = report.sweep(n=np.array([0, 1, 20]))
+    assert [p.size for p in line.points] == [0, 1, 20]
+    for mode in ("forward", "reverse", "differences"):
+        row = report.row(mode)
+        assert line.points[-1].modes[mode] == row.flops + row.transcendentals
+    assert line.points[-1].ratio == pytest.approx(report.ratio)
+    assert 1 < line.points[1].ratio < 5
+    assert json.loads(json.dumps(line.to_dict()))["bound"] == 5
+    assert str(line).split()[0] == "n" and "| n |" in line.to_markdown()
+    assert line._repr_html_().startswith("<table>")
+    for given, message in (
+        ({"n": 5}, r"'n' needs a list of sizes, such as \[1, 10\]"),
+        ({"n": []}, r"'n' needs a list of sizes"),
+        ({"n": [1.5]}, r"the size 1.5 of 'n' is no integer"),
+        ({"n": [1], "m": [1], "k": [1]}, r"one or two symbolic dimensions"),
+    ):
+        with pytest.raises(cg.InputError, match=message):
+            report.sweep(**given)
+    v = cg.vector("v", 3)
+    with pytest.raises(cg.InputError, match=r"no size is symbolic"):
+        cg.compare_modes(cg.sin(v), v).sweep(n=[1])
+
+
+def test_depths_of_what_is_no_function_of_a_depth():
+    x = cg.vector("x", "n")
+    y = cg.sin(x).sum()
+    with pytest.raises(cg.InputError, match=r"build must return a scalar expression"):
+        cg.compare_depths(lambda depth: y, [1])
+    with pytest.raises(cg.InputError, match=r"sizes are missing: n"):
+        cg.compare_depths(lambda depth: (y, x), [1])
+    with pytest.raises(cg.ShapeError, match=r"the result must be a scalar"):
+        cg.compare_depths(lambda depth: (cg.sin(x), x), [1], sizes={"n": 3})
+    (point,) = cg.compare_depths(lambda depth: (y, x), [1], sizes={"n": 3}).points
+    both = cg.cost(cg.compile([x], [y, cg.grad(y, x)]), sizes={"n": 3})
+    assert point.gradient == both.total.flops + both.total.transcendentals
+    assert point.reverse == both.peak and 1 < point.ratio < 5
+
+
+def test_errors_of_results_that_are_not_finite():
+    nan, inf = np.nan, np.inf
+    for got, truth, want in (
+        ([1.0, nan], [1.0, nan], 0.0),
+        ([1.0, inf], [2.0, inf], 0.5),
+        ([1.0, nan], [1.0, 2.0], inf),
+        ([inf], [-inf], inf),
+        ([], [], 0.0),
+    ):
+        assert relative_error(np.array(got), np.array(truth)) == want
+    x = cg.vector("x", 2)
+    report = cg.compare_modes(cg.exp(x), x, at={x: np.array([1e4, 0.0])})
+    assert report.row("forward").error == 0
+    assert report.row("differences").error == inf
+
+
+def test_more_than_the_bound_is_explained():
+    x = cg.vector("x", 2)
+    report = cg.compare_modes(cg.log(x), x)
+    assert report.ratio > 5 and "more than by theory: " in str(report)
 
 
 def test_memory_of_reverse_mode_grows_with_depth():
@@ -165,7 +251,7 @@ def test_memory_of_reverse_mode_grows_with_depth():
             h = cg.tanh(cg.cumsum(h))
         return h.sum(), x
 
-    points = memory_by_depth(build, [4, 8, 16])
+    points = cg.compare_depths(build, [4, 8, 16]).points
     forward = [p.forward for p in points]
     reverse = [p.reverse for p in points]
     assert forward[0] == forward[-1]
@@ -209,6 +295,8 @@ def test_mistakes():
         cg.compare_modes(z, x, at={x: [1.0], y: [1.0]}, sizes={"n": 1})
     with pytest.raises(cg.InputError, match=r"no dimension is named 'k'"):
         cg.compare_modes(z, x, sizes={"n": 1, "k": 2})
+    with pytest.raises(cg.InputError, match=r"y is <function .* a function. Give the"):
+        cg.compare_modes(lambda x: x, x)
     with pytest.raises(cg.InputError, match=r"there is nothing to differentiate"):
         cg.compare_modes(z, [])
     with pytest.raises(cg.DisconnectedInputError):
@@ -230,8 +318,18 @@ def test_plots(monkeypatch):
     assert report.plot(ax) is ax
     sweep = report.sweep(n=[1, 10, 100], m=[1, 10, 1000])
     assert sweep.plot().get_xlabel() == "n"
+    line = report.sweep(n=[1, 10, 100])
+    depths = cg.compare_depths(lambda d: (cg.sin(x * d).sum(), x), [1, 2], {"n": 3})
+    for subject, first in ((line, "operations"), (depths, "memory")):
+        assert subject.plot().get_legend() is not None
+        ax = subject.plot(what="ratio")
+        labels = [t.get_text() for t in ax.get_legend().get_texts()]
+        assert "bound 5, Griewank & Walther 2008" in labels
+        assert ax.get_ylim()[1] > 5
+        with pytest.raises(cg.InputError, match=rf"use '{first}' or 'ratio'"):
+            subject.plot(what="time")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    for plot in (report.plot, sweep.plot):
+    for plot in (report.plot, sweep.plot, line.plot, depths.plot):
         with pytest.raises(cg.MissingPackageError, match="pip install"):
             plot()
 
@@ -257,6 +355,8 @@ def test_graphc_compare(subject, capsys, tmp_path):
     assert main(["compare", subject, "x", "--size", "n=3", "--size", "m=2"]) == 0
     assert "counted for m = 2, n = 3" in capsys.readouterr().out
     sizes_given = ["--size", "n=3", "--size", "m=2"]
+    assert main(["compare", subject, "x", *sizes_given, "--dense"]) == 0
+    assert "multiply by dense matrices" in capsys.readouterr().out
     assert main(["compare", subject, "x", *sizes_given, "--measure", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert all(r["seconds"] > 0 for r in found["rows"])

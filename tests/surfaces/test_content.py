@@ -11,7 +11,8 @@ import graphc as cg
 from graphc.passes.pipeline import run_passes
 from graphc.surfaces.draw import propagation
 from graphc.surfaces.draw.html import embedded
-from graphc.surfaces.draw.propagation import full_text, propagate, summary
+from graphc.surfaces.draw.numbers import full_text, summary
+from graphc.surfaces.draw.propagation import propagate
 
 
 def model():
@@ -77,7 +78,8 @@ def test_at_errors():
         ({x: [1.0]}, r"no value for the input y: float64\(\) made at test_content"),
         ({x: [1.0], y: 1.0, "q": 1.0}, "at= has 'q', no one input of x, y"),
         ({x: [1.0], y: 1.0, cg.scalar("t"): 1.0}, r"at= has t: float64\(\)"),
-        ([1.0, 2.0], "must be a dictionary"),
+        ([1.0, 2.0], "at= is a list of arguments, and what is drawn is no compiled"),
+        (3.0, "must be a dictionary"),
     ):
         with pytest.raises(cg.DrawError, match=message):
             cg.draw(z, at=at)
@@ -187,3 +189,105 @@ def test_titles_are_escaped(tmp_path):
     page = cg.draw(y, tmp_path / "p.html").html
     assert page.count("<script>") == page.count("</script>") - 1 == 7
     assert "<title>&lt;/title&gt;" in page
+
+
+# ------------------------------------------------------ scopes, lines and times
+
+
+def test_scopes_lines_and_what_was_written():
+    x = cg.vector("x", 3)
+    with cg.scope("outer"):
+        with cg.scope("inner"):
+            y = cg.exp(x * 2.5)
+        with cg.scope("inner"):
+            z = cg.sin(y)
+    content = cg.draw(z).content
+    rows = {r["op"]: r for r in content["nodes"]}
+    names = [(s["name"], s.get("parent")) for s in content["scopes"]]
+    assert names == [("outer", None), ("inner", 0), ("inner (2)", 0)]
+    assert rows["exp"]["scope"] == rows["multiply"]["scope"] == 1
+    assert rows["sin"]["scope"] == 2 and "scope" not in rows["input"]
+    assert rows["multiply"]["written"] == "x * 2.5"
+    assert content["lines"][rows["input"]["line"]]["text"] == 'x = cg.vector("x", 3)'
+
+
+def test_without_scopes_there_are_functions():
+    loss, *_ = model()
+    content = cg.draw(loss).content
+    assert [s["name"] for s in content["scopes"]] == ["model()"]
+    assert all(s["function"] for s in content["scopes"])
+
+
+def test_steps_are_timed_where_there_are_values():
+    loss, x, w = model()
+    at = {x: np.ones((5, 4)), w: np.ones((4, 3))}
+    assert cg.draw(loss).content["steps"] == []
+    f = cg.compile([x, w], loss)
+    for subject in (loss, f):
+        content = cg.draw(subject, at=at).content
+        assert len(content["steps"]) == len(f.profile(*at.values()).steps)
+        assert {k["step"] for k in content["kernels"]} == set(
+            range(len(content["steps"]))
+        )
+        written = content["stages"][0]["boxes"]
+        rows = [content["nodes"][b["n"]] for b in written if b["kind"] == "forward"]
+        assert all("kernels" in row for row in rows)  # also what was rewritten
+    assert cg.draw(f, at=list(at.values())).content["steps"]
+
+
+def test_a_function_is_shown_from_what_was_written():
+    x = cg.vector("x", 3)
+    f = cg.compile([x], {"y": cg.exp(x * 1.0)})
+    picture = cg.draw(f)
+    assert [b.title for b in picture.diagram.boxes] == ["x", "exp(x)"]
+    names = [s["name"] for s in picture.content["stages"]]
+    assert names[0] == "as written" and names[1].startswith("simplify: x * 1 -> x")
+    titles = [b["lines"][0] for b in picture.content["stages"][0]["boxes"]]
+    assert titles == ["x", "x * 1", "exp"]
+    assert picture.title == "y"
+
+
+def test_what_is_not_timed_says_why():
+    x, unused = cg.vector("x", 3), cg.scalar("unused")
+    f = cg.compile([x, unused], cg.exp(x))
+    content = cg.draw(f, at={x: np.ones(3)}).content
+    assert content["steps"] == [] and "no value for unused" in content["note"]
+    full = cg.draw(f, at={x: np.ones(3), unused: 1.0}).content
+    assert full["steps"] and not full["note"]
+    slow = cg.compile([x], cg.exp(x), backend="reference")
+    content = cg.draw(slow, at={x: np.ones(3)}).content
+    assert content["kernels"] and "reference backend" in content["note"]
+
+
+def test_many_steps_are_not_timed(monkeypatch):
+    loss, x, w = model()
+    monkeypatch.setattr("graphc.surfaces.draw.content.MAX_TIMED", 0)
+    content = cg.draw(loss, at={x: np.ones((5, 4)), w: np.ones((4, 3))}).content
+    assert content["steps"] == [] and "more than 0. f.profile" in content["note"]
+    assert content["kernels"] and content["flow"]["values"]
+
+
+def test_many_stages_are_laid_out_in_the_browser(monkeypatch):
+    loss, _, w = model()
+    monkeypatch.setattr("graphc.surfaces.draw.content.MAX_PLACED_ALL", 20)
+    stages = cg.draw([loss, cg.grad(loss, w)]).content["stages"]
+    assert "centers" in stages[0]
+    assert len(stages) > 2 and not any("centers" in s for s in stages[1:])
+
+
+def test_small_graphs_are_placed_side_by_side_too():
+    loss, _, w = model()
+    first, *others = cg.draw([loss, cg.grad(loss, w)]).content["stages"]
+    assert not any("sides" in s for s in others)
+    kinds = [b["kind"] == "backward" for b in first["boxes"]]
+    seen, crossing = [], 0
+    for part, side in zip(first["sides"], (False, True)):
+        assert all(kinds[n] == side for n in part["boxes"])
+        assert len(part["centers"]) == len(part["boxes"])
+        assert len(part["routes"]) == len(part["edges"])
+        seen += part["boxes"]
+        crossing += len(part["edges"])
+    assert sorted(seen) == list(range(len(kinds)))
+    across = [1 for s, t, *_ in first["edges"] if kinds[s] != kinds[t]]
+    assert crossing + len(across) == len(first["edges"])
+    assert "sides" not in cg.draw(loss).content["stages"][0]

@@ -12,7 +12,9 @@ import pytest
 import graphc as cg
 from graphc.backends.reference import bind_sizes, interpret
 from graphc.graph.graph import Graph
-from graphc.kernels.cost import Sum, evaluated, kernel_cost
+from graphc.kernels.cost import kernel_cost
+from graphc.kernels.sums import Sum, evaluated
+from graphc.ops.declare import REGISTRY, Move
 from graphc.passes.pipeline import run_passes
 from graphc.schedule.cost import _calls, program_costs
 from graphc.schedule.evaluate import KernelCall
@@ -439,6 +441,41 @@ def test_containers_and_the_reference_backend():
     assert cg.cost(x).total.flops == 0
     assert math.isnan(cg.cost(x).total.intensity)
     assert cg.cost(cg.tensor("e", (0, 3)) + 1).total.bytes == 0
+
+
+def test_every_op_has_counts_that_are_tested():
+    """What computes nothing of its own, and what others stand for, is left out."""
+    tested = {e.node.op.name for e in examples()}
+    tested |= {sample.graph().outputs[0].op.name for sample in SAMPLES}
+    leaves = {name for name, op in REGISTRY.items() if op.is_constant}
+    assert set(REGISTRY) - tested <= leaves | {"input"}
+    moves = {n for n, op in REGISTRY.items() if isinstance(op, Move)}
+    # an op that does arithmetic is compared with an algorithm of its own
+    counted = {s.graph().outputs[0].op.name for s in SAMPLES}
+    for name in counted - set(ALGORITHMS) - KERNEL_ONLY - moves - leaves:
+        for sample in SAMPLES:
+            (node,) = sample.graph().outputs
+            if node.op.name == name:
+                assert node.op.flops(node) == node.op.transcendentals(node) == 0, name
+
+
+def test_long_parts_of_formulas_have_numbers():
+    x = cg.vector("x", "n")
+    report = cg.compile([x], cg.nn.softmax(x)).cost
+    text = str(report)
+    assert "#1 = max(1, min(min(32, max(1, n)), n//32768))" in text
+    assert max(map(len, text.splitlines())) < 200
+    for shown in (text, report.to_markdown(), report._repr_html_()):
+        assert "#1 = " in shown and "(level" not in shown
+    numbers = report.at({sizes.Dim("n"): 10})
+    assert "#" not in str(numbers)
+    assert str(report.total.flops).startswith("(max(1")  # the formula itself stays
+
+
+def test_sizes_may_be_numpys_integers():
+    x = cg.vector("x", "n")
+    total = cg.cost(x + 1, sizes={"n": np.int64(3)}).total
+    assert total.flops == 3 and type(total.flops) is int
 
 
 def test_deep_graphs():

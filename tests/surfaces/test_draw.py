@@ -10,7 +10,7 @@ import pytest
 import graphc as cg
 from graphc.surfaces.draw import draw
 from graphc.surfaces.draw.diagram import LONGEST_LINE, columns, diagram, shorten
-from graphc.surfaces.draw.formats import FORMATS
+from graphc.surfaces.draw.formats import FORMATS, rendered
 from graphc.surfaces.draw.scene import box_size, compose
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -93,8 +93,8 @@ def test_numbers_and_sizes_are_folded_into_their_users():
     boxes = draw(cg.sum(x * 2.5)).diagram.boxes
     assert [b.title for b in boxes] == [
         "x",
-        "multiply(\N{MIDDLE DOT}, 2.5)",
-        "sum(axes=(0,))",
+        "x * 2.5",
+        "sum",
     ]
     table = draw(cg.constant(np.arange(3.0)) + x).diagram.boxes
     assert [b.kind for b in table].count("constant") == 1
@@ -245,6 +245,72 @@ def test_text_fits_its_box():
         assert x >= 0 and y >= 0 and x + w <= scene.width and y + h <= scene.height
         for text in (box.title, *box.details):
             assert columns(text) * 7.3 <= w
+
+
+def test_numbers_stand_at_the_ends_of_edges():
+    w, x, b = cg.scalar("w"), cg.scalar("x"), cg.scalar("b")
+    y = 1 / (1 + cg.exp(-(w * x + b)))
+    at = {w: 2.0, x: -1.0, b: 3.0}
+    plain, picture = draw(y), draw(y, at=at)
+    boxes, marks = picture.diagram.boxes, picture.diagram.marks
+    product = [b.title for b in boxes].index("w * x")
+    ends = {boxes[e.source].title: m for e, m in zip(picture.diagram.edges, marks)}
+    assert ends["w"] == ("2", "-0.197") and ends["x"] == ("-1", "0.393")
+    assert ends["w * x"] == ("-2", "0.197") and ends["exp"] == ("0.368", "-0.534")
+    assert boxes[product].details == ("float64()",)  # not said twice
+    assert boxes[-1].details == ("float64()", "output", "= 0.731", "\u2202 1")
+    for suffix in (".svg", ".dot", ".mmd"):
+        text = rendered(picture, suffix).decode()
+        assert "-0.534" in text and "-0.534" not in rendered(plain, suffix).decode()
+    assert picture.png != plain.png
+    scene = picture.scene
+    for mark in scene.marks:
+        assert 0 < mark.x < scene.width and 0 < mark.y < scene.height
+        inside = [
+            True
+            for _, left, top, width, height in scene.boxes
+            if left < mark.x < left + width and top < mark.y < top + height
+        ]
+        assert not inside  # above the boxes, not over them
+
+
+def test_a_box_says_what_was_written_where():
+    x = cg.vector("x", 3)
+    with cg.scope("outer"), cg.scope("inner"):
+        y = cg.exp(x * 2.5)
+    hints = [box.hint for box in draw(y).diagram.boxes]
+    assert re.fullmatch(
+        r"multiply: float64\(3,\) made at test_draw.py:\d+: x \* 2.5 in outer/inner",
+        hints[1],
+    )
+    assert hints[2].endswith(": cg.exp(x * 2.5) in outer/inner")
+
+
+def test_long_values_stay_in_boxes():
+    x, w = cg.matrix("x", ("n", 2)), cg.matrix("w", (2, 2))
+    at = {x: [[1.25, 2.5], [0.125, 3]], w: [[1, 2], [3, 4.5]]}
+    boxes = draw(cg.sum(x @ w), at=at).diagram.boxes
+    assert "= 0.125 .. 3" in boxes[0].details
+    assert any(d.startswith("\u2202 3 .. 7.5") for d in boxes[0].details)
+
+
+def test_scopes_are_clusters():
+    x = cg.vector("x", 3)
+    with cg.scope("outer"):
+        h = cg.sin(x)
+        with cg.scope('in"ner]'):
+            h = cg.cos(h) * h
+    picture = draw(h + x)
+    dot, mermaid = picture.dot, picture.mermaid
+    assert 'label="outer"' in dot and 'label="in\\"ner]"' in dot
+    assert dot.count("subgraph cluster_") == 2 and dot.count("{") == dot.count("}")
+    assert '["outer"]' in mermaid and "in#34;ner#93;" in mermaid
+    assert mermaid.count("subgraph") == mermaid.count("\n  end") == 2
+    shown = cg.to_networkx(h)
+    scopes = [d.get("scope") for _, d in shown.nodes(data=True)]
+    assert scopes == [None, "outer", 'outer/in"ner]', 'outer/in"ner]']
+    plain = draw(x * 2)
+    assert "subgraph" not in plain.dot + plain.mermaid
 
 
 def test_unused_inputs_are_shown():

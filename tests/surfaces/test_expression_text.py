@@ -182,10 +182,10 @@ def test_the_command(tmp_path, capsys):
     assert out.read_text().startswith("<?xml")
     assert "nodes" in capsys.readouterr().out
     assert main(["draw", text, *shapes, "--dtype", "float32"]) == 0
-    assert "A: float32(3, 4) = input()" in capsys.readouterr().out
+    assert "A  float32(3, 4)" in capsys.readouterr().out
     for arguments, message in (
         (["draw", text], "A at column 6 is neither an input nor"),
-        (["draw", "x", "--shape", "x"], "not of the form NAME=SIZES"),
+        (["draw", "x", "--shape", "x"], "not of the form NAME=VALUE"),
         (["draw", "x", "--shape", "x=", "--shape", "x=2"], "is given twice"),
         (["draw", "x", "a.svg", "-o", "b.svg", "--shape", "x="], "two files"),
         (["draw", "x", "--shape", "x=", "--dtype", "float9"], "float9"),

@@ -10,7 +10,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from graphc.backends.cpu import jit
+from graphc.backends.cpu import ahead, jit
 from graphc.backends.disk_cache import (
     OBJECT,
     cache_folder,
@@ -34,11 +34,23 @@ def machine_code(text: str, kind: str = "loops") -> bytes:
         key = key_of(text, kind)
         code = code_of(key)
         if code is None:
-            code = jit.compile_module(text, kind)
+            code = ahead.machine_code(key, text, kind)
             counts["compiled"] += 1
             write_file(_path(key), code)
             _memory[key] = code
         return code
+
+
+def begin(text: str, kind: str = "loops") -> list[ahead.Job]:
+    """Have machine code made ahead by another thread, unless it is cached.
+
+    Returns the job, if there is one, for `ahead.drop`.
+    """
+    key = key_of(text, kind)
+    if key in _memory or (cache_folder() is not None and _path(key).exists()):
+        return []
+    job = ahead.begin(key, text, kind)
+    return [] if job is None else [job]
 
 
 def key_of(text: str, kind: str) -> str:

@@ -257,14 +257,16 @@ define internal void @NAME{_STARTED} {{
         a, b, c, packed, *more = call.memory
         strides = (left.rows, left.columns, right.rows, right.columns, call.n)
         count = len(call.pieces)
-        each = sizes.maximum(sizes.floordiv(call.k, count), 1)
+        steps = sizes.product([size for size, _, _ in call.outer]) * count
+        each = sizes.maximum(sizes.floordiv(call.k, steps), 1)
         views = [view for piece in call.pieces for view in piece]
         return [
             self._address(c),
             *map(self._plain, (call.m, call.n, call.k, *strides)),
             self._address(packed),
             *map(self._plain, (call.room, len(call.axes), each, 0)),
-            *(self._plain(s) for axis in call.axes for s in axis),
+            *map(self._plain, (len(call.outer), int(call.straight))),
+            *(self._plain(s) for axis in (*call.axes, *call.outer) for s in axis),
             *(
                 self._address(memory, view.offset)
                 for memory, view in zip((a, b, *more), views)

@@ -11,12 +11,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphc.backends.cpu import factorize, gemm, jit, memory, program_cache
+from graphc.backends.cpu import (
+    ahead,
+    factorize,
+    gemm,
+    jit,
+    memory,
+    outline,
+    program_cache,
+    register_tile,
+)
 from graphc.backends.cpu.driver import DriverPrinter, Frame, KernelCode, Launch
 from graphc.backends.cpu.entry import native_entry
-from graphc.backends.cpu.library import ensure_loaded, load_externals
-from graphc.backends.cpu.pool import pool
-from graphc.backends.cpu.printer import KernelPrinter
+from graphc.backends.cpu.library import Modules, ensure_loaded
+from graphc.backends.cpu.pool import begin_pool, pool
 from graphc.backends.cpu.program_cache import EntryParts
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
@@ -24,6 +32,7 @@ from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import Kernel
 from graphc.kernels.text import kernel_text
 from graphc.schedule.evaluate import KernelCall
+from graphc.schedule.factorize import RoutineCall
 from graphc.schedule.memory import Step, check_sizes, evaluator
 from graphc.schedule.packing import ALIGNMENT
 from graphc.schedule.program import Program, schedule
@@ -36,18 +45,18 @@ _codes: dict[tuple, KernelCode] = {}
 _MOST_CODES = 10_000
 
 
-def _launch(kernel: Kernel) -> Launch:
-    """Return a kernel's code, printed and loaded unless one of the same form was."""
+def _launch(
+    kernel: Kernel, modules: Modules, printed: dict[tuple, KernelCode]
+) -> Launch:
+    """Return a kernel's code, printed and begun unless one of the same form was."""
     canonical = Canonical(kernel)
-    code = _codes.get(canonical.key)
+    code = _codes.get(canonical.key) or printed.get(canonical.key)
     if code is None:
-        printer = KernelPrinter(kernel, canonical)
-        load_externals(printer.module)
-        ensure_loaded(printer.name, printer.text, printer.kind)
+        printer = outline.printed(kernel, canonical)
+        modules.need_externals(printer.module)
+        modules.need(printer.name, printer.text, printer.kind)
         code = KernelCode(printer.name, tuple(printer.parameters))
-        if len(_codes) >= _MOST_CODES:
-            _codes.clear()
-        _codes[canonical.key] = code
+        printed[canonical.key] = code
     return Launch(code, canonical.starts, canonical.codes)
 
 
@@ -75,27 +84,39 @@ class Executable:
         budget: int | None = None,
         dims_of_budget: Mapping[str, int] | None = None,
     ):
-        self.program: Program = (
-            schedule(graph, donated)
-            if budget is None
-            else within_budget(graph, donated, budget, dims_of_budget or {})
-        )
-        self.frame = Frame(self.program, dims)
-        self.dims = list(dims)
-        pool()
+        with Modules() as modules:
+            modules.begun += [*begin_pool(), *memory.begin()]
+            self.program: Program = (
+                schedule(graph, donated)
+                if budget is None
+                else within_budget(graph, donated, budget, dims_of_budget or {})
+            )
+            self.frame = Frame(self.program, dims)
+            self.dims = list(dims)
+            self._compile(modules, equalities, requirements, donated)
+        if options().debug >= 3:
+            print(self.source(), file=sys.stderr)
+        if options().debug >= 4:
+            print(self.llvm(), file=sys.stderr)
+
+    def _compile(
+        self,
+        modules: Modules,
+        equalities: Sequence[tuple[SizeLike, SizeLike, Node]],
+        requirements: Sequence[tuple[SizeLike, Node]],
+        donated: Sequence[int],
+    ) -> None:
+        """Print all code, which threads begin to compile, and load it."""
+        self._begin_library(modules)
+        printed: dict[tuple, KernelCode] = {}
         self.launches: dict[int, Launch] = {}
         for step in self.program.calls:
             if isinstance(step, KernelCall) and id(step.kernel) not in self.launches:
-                self.launches[id(step.kernel)] = _launch(step.kernel)
+                launch = _launch(step.kernel, modules, printed)
+                self.launches[id(step.kernel)] = launch
         self.driver = DriverPrinter(self.program, self.launches, self.frame)
-        for letter in sorted(self.driver.products):
-            gemm.prepare(letter)
-        for letter in sorted(self.driver.routines):
-            factorize.prepare(letter)
-        self.address = ensure_loaded(self.driver.name, self.driver.text, "once")
-        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
-        self.parts: EntryParts | None = None
-        printed = native_entry(
+        modules.need(self.driver.name, self.driver.text, "once")
+        entry = native_entry(
             self.program,
             self.frame,
             self.driver.name,
@@ -103,17 +124,40 @@ class Executable:
             requirements,
             donated,
         )
-        if printed is not None:
+        if entry is not None:
+            modules.need(entry.name, entry.text, "once")
+        ahead.help_out()
+        pool()
+        if entry is not None:
             memory.support()
-            address = ensure_loaded(printed.name, printed.text, "once")
+        for letter in sorted(self.driver.products):
+            gemm.prepare(letter)
+        for letter in sorted(self.driver.routines):
+            factorize.prepare(letter)
+        modules.load()
+        if len(_codes) >= _MOST_CODES:
+            _codes.clear()
+        _codes.update(printed)
+        self.address = jit.LOADED[self.driver.name].address
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.address)
+        self.parts: EntryParts | None = None
+        if entry is not None:
             self.parts = EntryParts(
-                address, printed.dtypes, self.program.memory.constants
+                jit.LOADED[entry.name].address,
+                entry.dtypes,
+                self.program.memory.constants,
             )
-            self._entry_name = printed.name
-        if options().debug >= 3:
-            print(self.source(), file=sys.stderr)
-        if options().debug >= 4:
-            print(self.llvm(), file=sys.stderr)
+            self._entry_name = entry.name
+
+    def _begin_library(self, modules: Modules) -> None:
+        """Begin with products and factorizations: they take longest."""
+        for step in self.program.calls:
+            if not isinstance(step, KernelCall):
+                letter = register_tile.letter(step.nodes[0].dtype)
+                for _, text in reversed(gemm.modules_of(letter)):
+                    modules.ahead(text, "vectors")
+                if isinstance(step, RoutineCall):
+                    modules.ahead(factorize.text_of(letter), "vectors")
 
     def save(self, key: str) -> None:
         """File the program for other processes; it must have `parts`."""
@@ -265,7 +309,7 @@ class Executable:
                 name = self.name(step.kernel)
                 if name not in texts:
                     canonical = Canonical(step.kernel)
-                    texts[name] = KernelPrinter(step.kernel, canonical).text
+                    texts[name] = outline.printed(step.kernel, canonical).text
         return texts
 
     def name(self, kernel: Kernel) -> str:

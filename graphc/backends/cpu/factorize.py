@@ -69,10 +69,16 @@ def source(letter: str) -> str:
 
 
 @lru_cache(maxsize=2)
+def text_of(letter: str) -> str:
+    """Return `source`, made once."""
+    return source(letter)
+
+
+@lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the routines of one dtype known to compiled code, once in a process."""
     gemm.prepare(letter)
-    text = source(letter)
+    text = text_of(letter)
     code, key = machine_code(text, "vectors"), key_of(text, "vectors")
     jit.load_named(entry_points(letter), code, key, jit.declared(text))
 

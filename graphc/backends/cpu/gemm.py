@@ -11,11 +11,18 @@ Operands have any strides, for packing reads each element once. Each element of 
 summed over k in one order whatever the tiles and threads are, so results have the same
 bits on any number of threads.
 
+Packing pays off where panels are read again. If one panel of B is all there is, each
+element of A is used for one tile only, and tiles read it where it lies. Whole panels of B
+are read in place, too, if its rows are contiguous and it is small, or used by few tiles
+only, or no wider than a panel.
+
 `graphc_product_s` and `graphc_product_d` (float32, float64) take a number of threads,
 as `graphc_launch` does, and words: those of `WORDS`; then for each batch axis, the
 innermost first, its size and the elements from one matrix to the next of a, of b and of
-c; then for each piece the addresses of a and b. The product is the sum of those of its
-pieces, ``[a0, a1] @ [[b0], [b1]]``.
+c; then for each outer axis of k, the innermost first, its size and the elements from one
+step to the next in a and in b; then for each piece the addresses of a and b. The product
+is the sum of those of its pieces, ``[a0, a1] @ [[b0], [b1]]``; a piece is one for each
+index of the outer axes of k.
 
 A pipeline computes some rows of a product at a time. `graphc_prepare_s` takes the words
 and `BLOCK_WORDS` more to fill in, `graphc_pack_s` packs all of B, and `graphc_rows_s`
@@ -24,7 +31,8 @@ computes rows lo to hi, counted through the matrices of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -34,6 +42,7 @@ from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
 from graphc.backends.cpu.panels import SIDE, pack
 from graphc.backends.cpu.register_tile import (
     DEPTH,
+    MICROS,
     MOST_DEPTH,
     Tile,
     declare_masked,
@@ -44,11 +53,12 @@ from graphc.schedule.product import PACKED
 
 WORDS = (
     *("c", "m", "n", "k", "a_row", "a_column", "b_row", "b_column", "c_row"),
-    *("packed", "room", "axes", "piece", "subtract"),
+    *("packed", "room", "axes", "piece", "subtract", "outer", "straight"),
 )
 """Argument words. The strides are in elements; `packed` is memory for `room` elements of
 packed B; `axes` counts the batch axes; `piece` are the steps of k of each piece, at least
-1; unless `subtract` is 0, the product is subtracted from what c holds."""
+1; unless `subtract` is 0, the product is subtracted from what c holds; `outer` counts the
+outer axes of k; unless `straight` is 0, b's rows are `b_row` apart through all pieces."""
 
 COLUMNS = PACKED // DEPTH
 """Columns of B packed at a time when it does not fit whole."""
@@ -57,17 +67,29 @@ HELD = 1 << 16
 """Elements of packed B, of a batch, that a thread's cache should still hold when they
 are read."""
 
+NEAR = 1 << 14
+"""Elements of B that stay in a cache near by, whatever their rows' distance."""
+
 GRAIN = 1 << 19
 """Operations that are worth another chunk."""
 
 
-def source(letter: str) -> str:
-    """Return the LLVM code of the products of one dtype."""
+_MICRO = rf"(?:{'|'.join(MICROS)})\d+"
+
+
+def source(letter: str) -> tuple[str, str]:
+    """Return the LLVM code of the products of one dtype: the inner loops, and the rest.
+
+    They are compiled side by side.
+    """
     t = tile(letter)
-    widths = range(1, t.vectors + 1)
     vector = f"<{t.lanes} x {t.kind}>"
     suffix = f"v{t.lanes}f{8 * t.itemsize}"
-    return "\n".join(
+    inner = "\n".join(
+        micro(t, width, kind) for width in range(1, t.vectors + 1) for kind in MICROS
+    )
+    given = re.findall(rf"define internal (void @{_MICRO}\(.*?\))", inner, re.DOTALL)
+    shared = "\n".join(
         [
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
@@ -76,11 +98,15 @@ def source(letter: str) -> str:
                 declare_masked(t, lanes)
                 for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})
             ),
+        ]
+    )
+    rest = "\n".join(
+        [
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            *(micro(t, width) for width in widths),
+            *(f"declare {one}" for one in given),
             pack(t, "rows", t.rows),
-            *(pack(t, f"columns{w}", w * t.lanes) for w in widths),
+            pack(t, "columns", t.lanes),
             _place(letter),
             _pack_columns(t),
             _tiles(t),
@@ -91,15 +117,29 @@ def source(letter: str) -> str:
             _product(t, letter),
         ]
     )
+    inner = inner.replace("define internal", "define")
+    first, second = (
+        re.sub(rf"@({_MICRO})\b", rf"@graphc_\1_{letter}", f"{shared}\n{code}")
+        for code in (inner, rest)
+    )
+    return first, second
+
+
+@lru_cache(maxsize=2)
+def modules_of(letter: str) -> Sequence[tuple[Sequence[str], str]]:
+    """Return the modules of the products of one dtype: their functions, and `source`."""
+    widths = range(1, tile(letter).vectors + 1)
+    inner = [f"graphc_{kind}{w}_{letter}" for w in widths for kind in MICROS]
+    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
+    return tuple(zip((inner, names), source(letter)))
 
 
 @lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
-    text = source(letter)
-    code, key = machine_code(text, "vectors"), key_of(text, "vectors")
-    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
-    jit.load_named(names, code, key, jit.declared(text))
+    for names, text in modules_of(letter):
+        code, key = machine_code(text, "vectors"), key_of(text, "vectors")
+        jit.load_named(names, code, key, jit.declared(text))
 
 
 def _place(letter: str) -> str:
@@ -139,8 +179,10 @@ SIGNATURES = (
 _BLOCK = (
     *("words", "first_batch", "matrices", "same_b", "j0", "vectors", "panels"),
     *("k0", "depth", "step", "row_blocks", "rows_each", "column_blocks", "panels_each"),
+    *("right", "in_place"),
 )
-"""The words that say which block of a product is at hand."""
+"""The words that say which block of a product is at hand. `right` is B's first element;
+unless `in_place` is 0, whole panels are read there, and a narrower last one is packed."""
 
 BLOCK_WORDS = len(_BLOCK)
 
@@ -148,8 +190,9 @@ BLOCK_WORDS = len(_BLOCK)
 class _Block:
     """Reads the words of a block of a product."""
 
-    def __init__(self, f: FunctionWriter):
+    def __init__(self, f: FunctionWriter, t: Tile):
         self.f = f
+        self.kind = t.kind
         self.words = f.load("ptr", "%block")
         self.values = {
             name: f.word("%block", number)
@@ -181,14 +224,27 @@ class _Block:
         number of steps within the piece, and the steps before them.
         """
         f = self.f
-        table = f.add(f.mul(self.axes, 4), len(WORDS) + operand)
+        axes = f.add(f.mul(self.axes, 4), len(WORDS))
+        table = f.add(axes, f.add(f.mul(self.outer, 3), operand))
+        number, moved = f.local("i64"), f.local("i64")
         end = f.ceil_div(high, self.piece)
         with f.loop(f.div(low, self.piece), end) as piece:
             before = f.mul(piece, self.piece)
             first = f.max(low, before)
             count = f.sub(f.min(high, f.add(before, self.piece)), first)
-            address = f.word(self.words, f.add(table, f.mul(piece, 2)))
-            x = f(f"inttoptr i64 {address} to ptr")
+            f.store(f"i64 {piece}", number)
+            f.store("i64 0", moved)
+            with f.loop(0, self.outer) as axis:
+                base = f.add(axes, f.mul(axis, 3))
+                size = f.word(self.words, base)
+                stride = f.word(self.words, f.add(base, 1 + operand))
+                left = f.load("i64", number)
+                far = f.mul(f.mod(left, size), stride)
+                f.store(f"i64 {f.add(f.load('i64', moved), far)}", moved)
+                f.store(f"i64 {f.div(left, size)}", number)
+            place = f.add(table, f.mul(f.load("i64", number), 2))
+            x = f(f"inttoptr i64 {f.word(self.words, place)} to ptr")
+            x = f.beside(self.kind, x, f.load("i64", moved))
             yield x, f.sub(first, before), count, f.sub(first, low)
 
     def pointer(self, word: str) -> str:
@@ -213,11 +269,14 @@ def _panel(f: FunctionWriter, w: _Block, panel: str) -> tuple[str, str]:
 def _pack_columns(t: Tile) -> str:
     """Pack panels lo to hi of B, counted through the matrices of a batch."""
     f = _kernel("pack_b")
-    w = _Block(f)
+    w = _Block(f, t)
     packed = w.pointer("packed")
     padded = f.mul(w.vectors, t.lanes)
     with f.loop("%lo", "%hi") as unit:
-        matrix, panel = f.div(unit, w.panels), f.mod(unit, w.panels)
+        # of those that lie in place, the last one alone may be packed
+        each = f.select(f.compare("ne", w.in_place, 0), 1, w.panels)
+        matrix, last = f.div(unit, each), f.sub(w.panels, each)
+        panel = f.add(last, f.mod(unit, each))
         _, offset, _ = w.place(f.add(w.first_batch, matrix))
         first, width = _panel(f, w, panel)
         column = f.add(w.j0, f.mul(first, t.lanes))
@@ -233,19 +292,18 @@ def _pack_columns(t: Tile) -> str:
                 x = f.element(t.kind, b, f.add(offset, f.mul(skipped, w.b_row)))
                 filled = f.mul(done, f.mul(width, t.lanes))
                 to = f.element(t.kind, packed, f.add(panel_at, filled))
-                for v in range(1, t.vectors + 1):
-                    with f.when(f.compare("eq", width, v)):
-                        f.do(
-                            f"call void @pack_columns{v}(ptr {x}, i64 {w.b_column}, "
-                            f"i64 {w.b_row}, i64 {count}, i64 {steps}, ptr {to})"
-                        )
+                f.do(
+                    f"call void @pack_columns(ptr {x}, i64 {w.b_column}, i64 {w.b_row}, "
+                    f"i64 {count}, i64 {steps}, ptr {to}, "
+                    f"i64 {f.mul(width, t.lanes)})"
+                )
     return f.text()
 
 
 def _multiply(t: Tile) -> str:
     """Compute blocks lo to hi of C: some rows by some panels."""
     f = _kernel("multiply")
-    w = _Block(f)
+    w = _Block(f, t)
     blocks = f.mul(w.row_blocks, w.column_blocks)
     with f.loop("%lo", "%hi") as unit:
         matrix, block = f.div(unit, blocks), f.mod(unit, blocks)
@@ -260,7 +318,7 @@ def _multiply(t: Tile) -> str:
 def _rows(t: Tile, letter: str) -> str:
     """Compute rows lo to hi of C, counted through the matrices of a batch."""
     f = FunctionWriter(f"graphc_rows_{letter}", "i64 %lo, i64 %hi, ptr %block")
-    w = _Block(f)
+    w = _Block(f, t)
     m = f.max(w.m, 1)
     with f.loop(f.div("%lo", m), f.ceil_div("%hi", m)) as matrix:
         before = f.mul(matrix, m)
@@ -283,50 +341,83 @@ def _tiles(t: Tile) -> str:
     parameters = ", ".join(f"i64 %{n}" for n in names)
     f = FunctionWriter("tiles", f"ptr %block, {parameters}", "internal", "noinline ")
     matrix, row, rows, panel0, panel1 = (f"%{n}" for n in names)
-    w = _Block(f)
-    c, packed = w.pointer("c"), w.pointer("packed")
+    w = _Block(f, t)
+    c, packed, b = (w.pointer(name) for name in ("c", "packed", "right"))
+    in_place = f.compare("ne", w.in_place, 0)
     padded = f.mul(w.vectors, t.lanes)
     rows_packed = f.local(f"[{t.rows_packed * MOST_DEPTH} x {t.kind}]", 64)
-    to_a, _, to_c = w.place(f.add(w.first_batch, matrix))
+    lying = f.local(f"[{2 * MOST_DEPTH} x i64]", 64)
+    pieces = f.local("i64")
+    to_a, to_b, to_c = w.place(f.add(w.first_batch, matrix))
     own = f.select(f.compare("ne", w.same_b, 0), 0, matrix)
     base = f.mul(own, f.mul(w.depth, padded))
     to_a = f.add(to_a, f.mul(row, w.a_row))
     to_c = f.add(to_c, f.add(f.mul(row, w.c_row), w.j0))
     subtract = f.compare("ne", w.subtract, 0)
+    once = f.compare("eq", w.panels, 1)
+    # whole tiles that are read once lie where they are
+    direct = f.select(once, f("and i64", rows, -t.rows), 0)
     # at least one round: a product over no elements is zero
     with f.loop(0, f.max(w.depth, 1), w.step) as p:
         k = f.min(f.sub(w.depth, p), w.step)
         at = f.add(w.k0, p)
         add = f("or i1", f.compare("sgt", at, 0), subtract)
+        f.store("i64 0", pieces)
         with w.pieces(at, f.add(at, k), 0) as (a, skipped, steps, done):
             start = f.add(to_a, f.mul(skipped, w.a_column))
             filled = f.mul(done, t.rows)
-            with f.loop(0, rows, t.rows) as i:
+            entry = f.element("i64", lying, f.mul(f.load("i64", pieces), 2))
+            f.store(f"ptr {f.element(t.kind, a, start)}", entry)
+            f.store(f"i64 {steps}", f.element("i64", entry, 1))
+            f.store(f"i64 {f.add(f.load('i64', pieces), 1)}", pieces)
+            with f.loop(direct, rows, t.rows) as i:
                 count = f.min(f.sub(rows, i), t.rows)
                 x = f.element(t.kind, a, f.add(start, f.mul(i, w.a_row)))
                 to = f.element(t.kind, rows_packed, f.add(f.mul(i, k), filled))
                 f.do(
                     f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
-                    f"i64 {count}, i64 {steps}, ptr {to})"
+                    f"i64 {count}, i64 {steps}, ptr {to}, i64 {t.rows})"
                 )
         with f.loop(panel0, panel1) as panel:
             first, width = _panel(f, w, panel)
             column = f.mul(first, t.lanes)
             columns = f.min(f.sub(w.n, f.add(w.j0, column)), f.mul(width, t.lanes))
             begin = f.add(base, f.add(f.mul(p, padded), f.mul(column, k)))
-            right = f.element(t.kind, packed, begin)
-            with f.loop(0, rows, t.rows) as i:
-                count = f.min(f.sub(rows, i), t.rows)
-                left = f.element(t.kind, rows_packed, f.mul(i, k))
+            across = f.mul(width, t.lanes)
+            lies = f("and i1", in_place, f.compare("eq", columns, across))
+            here = f.add(to_b, f.add(f.mul(at, w.b_row), f.add(w.j0, column)))
+            own_b, own_at = f(f"select i1 {lies}, ptr {b}, ptr {packed}"), begin
+            right = f.element(t.kind, own_b, f.select(lies, here, own_at))
+            b_step = f.select(lies, w.b_row, across)
+            with f.loop(0, direct, t.rows) as i:
                 place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
                 out = f.element(t.kind, c, place)
                 for v in range(1, t.vectors + 1):
                     with f.when(f.compare("eq", width, v)):
                         f.do(
-                            f"call void @micro{v}(i64 {k}, ptr {left}, ptr {right}, "
-                            f"ptr {out}, i64 {w.c_row}, i64 {count}, "
-                            f"i64 {columns}, i1 {add}, i1 {subtract})"
+                            f"call void @direct{v}(i64 {f.load('i64', pieces)}, "
+                            f"ptr {lying}, i64 {f.mul(i, w.a_row)}, i64 {w.a_row}, "
+                            f"i64 {w.a_column}, ptr {right}, i64 {b_step}, ptr {out}, "
+                            f"i64 {w.c_row}, i64 {t.rows}, i64 {columns}, "
+                            f"i1 {add}, i1 {subtract})"
                         )
+            with f.loop(direct, rows, t.rows) as i:
+                count = f.min(f.sub(rows, i), t.rows)
+                left = f.element(t.kind, rows_packed, f.mul(i, k))
+                place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
+                out = f.element(t.kind, c, place)
+                few = f.compare("sle", count, t.rows // 2)
+                for v in range(1, t.vectors + 1):
+                    with f.when(f.compare("eq", width, v)):
+                        given = (
+                            f"(i64 {k}, ptr {left}, ptr {right}, i64 {b_step}, "
+                            f"ptr {out}, i64 {w.c_row}, i64 {count}, i64 {columns}, "
+                            f"i1 {add}, i1 {subtract})"
+                        )
+                        with f.when(few):
+                            f.do(f"call void @half{v}{given}")
+                        with f.unless(few):
+                            f.do(f"call void @micro{v}{given}")
     return f.text()
 
 
@@ -369,6 +460,28 @@ class _Setter:
         self.give(j0=self.f.mul(first, t.lanes), vectors=vectors, panels=panels)
         return panels
 
+    def right(self, t: Tile) -> str:
+        """Say where B is; return whether its whole panels are read there."""
+        f, word = self.f, self.word
+        n, k = word["n"], word["k"]
+        few = f.compare("sle", word["m"], 2 * t.rows)
+        small = f.compare("sle", f.mul(k, n), NEAR)
+        narrow = f(
+            "and i1",
+            f.compare("sle", n, t.vectors * t.lanes),
+            f.compare("sle", word["b_row"], f.mul(n, 2)),
+        )
+        lies = f("or i1", f("or i1", few, small), narrow)
+        for condition in (
+            f.compare("ne", word["straight"], 0),
+            f.compare("eq", word["b_column"], 1),
+        ):
+            lies = f("and i1", lies, condition)
+        table = f.add(f.mul(word["axes"], 4), f.mul(word["outer"], 3))
+        b = f.word("%words", f.add(table, len(WORDS) + 1))
+        self.give(right=b, in_place=f(f"zext i1 {lies} to i64"))
+        return lies
+
     def depth(self, first: object, depth: str) -> None:
         """Take some steps of k."""
         f = self.f
@@ -382,6 +495,7 @@ def _prepare(t: Tile, letter: str) -> str:
     f = FunctionWriter(f"graphc_prepare_{letter}", "ptr %words, ptr %block")
     setter = _Setter(f, "%block")
     batch, _ = setter.batch()
+    setter.right(t)
     setter.give(first_batch=0, matrices=batch)
     setter.columns(t, 0, f.ceil_div(setter.word["n"], t.lanes))
     setter.depth(0, setter.word["k"])
@@ -391,9 +505,12 @@ def _prepare(t: Tile, letter: str) -> str:
 def _pack_all(t: Tile, letter: str) -> str:
     """Pack B of a whole product."""
     f = FunctionWriter(f"graphc_pack_{letter}", "i64 %threads, ptr %block")
-    w = _Block(f)
+    w = _Block(f, t)
     own = f.select(f.compare("ne", w.same_b, 0), 1, w.matrices)
-    _launch_packing(f, t, "%block", f.mul(own, w.panels), w.depth)
+    in_place = f.compare("ne", w.in_place, 0)
+    with f.unless(_all_lies(f, t, in_place, w.n)):
+        panels = f.select(in_place, 1, w.panels)
+        _launch_packing(f, t, "%block", f.mul(own, panels), w.depth)
     return f.text()
 
 
@@ -410,7 +527,9 @@ def _product(t: Tile, letter: str) -> str:
     vectors = f.ceil_div(n, t.lanes)
     padded = f.max(f.mul(vectors, t.lanes), 1)
     deep = f.max(k, 1)
-    fits = f.compare("sle", f.mul(deep, padded), room)
+    in_place = setter.right(t)
+    lies = _all_lies(f, t, in_place, n)
+    fits = f("or i1", lies, f.compare("sle", f.mul(deep, padded), room))
     some = f.max(f.min(vectors, COLUMNS // t.lanes), 1)
     each_j = f.select(fits, f.max(vectors, 1), some)
     part = f.max(f.div(room, f.mul(each_j, t.lanes * DEPTH)), 1)
@@ -429,7 +548,9 @@ def _product(t: Tile, letter: str) -> str:
                 depth = f.min(f.sub(k, k0), each_k)
                 setter.depth(k0, depth)
                 own = f.select(same, 1, matrices)
-                _launch_packing(f, t, block, f.mul(own, panels), depth)
+                with f.unless(lies):
+                    packed = f.mul(own, f.select(in_place, 1, panels))
+                    _launch_packing(f, t, block, packed, depth)
                 across_all = f.mul(f.mul(matrices, across), 2 * t.lanes)
                 flops = f.mul(f.mul(across_all, m), depth)
                 wanted = f.min(f.div(flops, GRAIN), f.mul(threads, 4))
@@ -450,6 +571,11 @@ def _product(t: Tile, letter: str) -> str:
                 worth = f.min(f.div(flops, GRAIN), f.mul(threads, 16))
                 _launch(f, "multiply", block, units, worth)
     return f.text()
+
+
+def _all_lies(f: FunctionWriter, t: Tile, in_place: str, n: str) -> str:
+    """Tell whether no panel of B is packed: all are whole and read in place."""
+    return f("and i1", in_place, f.compare("eq", f.mod(n, t.lanes), 0))
 
 
 def _launch_packing(

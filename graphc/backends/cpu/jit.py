@@ -14,15 +14,18 @@ taken by threads it does not have.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from types import FrameType
 from typing import Any, NamedTuple
+
+from graphc.types.errors import InternalError
 
 _CLEANING = ("sroa", "instruction_combine", "simplify_cfg", "loop_rotate")
 """Passes for code that is written as it should run: half the time of a whole level."""
@@ -92,53 +95,106 @@ def compile_module(text: str, kind: str = "loops") -> bytes:
         chosen with care.
     """
     with guarded():
-        # whose modules are disposed of before the lock is free
-        return _compiled(text, kind)
+        return compiled(text, kind)
 
 
-def _compiled(text: str, kind: str) -> bytes:
-    return target_machine(kind).emit_object(optimized(text, kind))
+def compiled(text: str, kind: str) -> bytes:
+    """Return the object file of a module; several threads may be within.
+
+    llvmlite lets one thread at a time into LLVM. But a module in a context of its own
+    is nobody else's, and what takes long is called without that lock.
+    """
+    machine = _idle[kind].pop() if _idle[kind] else Machine(kind)
+    code = machine.object_file(machine.optimized(text))
+    _idle[kind].append(machine)
+    return code
 
 
 def optimized(text: str, kind: str = "loops") -> Any:
     """Return an LLVM module as the passes of its kind leave it."""
-    import llvmlite.binding as llvm
+    return Machine(kind).optimized(text)
 
-    target = target_machine(kind)
-    module = llvm.parse_assembly(text)
-    module.triple = target.triple
-    module.data_layout = str(target.target_data)
-    module.verify()
-    tuning = llvm.create_pipeline_tuning_options(LEVEL if kind == "loops" else 0)
-    tuning.loop_vectorization = kind == "loops"
-    tuning.slp_vectorization = False
-    tuning.loop_unrolling = kind == "loops"
-    builder = llvm.create_pass_builder(target, tuning)
-    if kind == "vectors":
+
+class Machine:
+    """LLVM's target machine and passes for a kind of code, for one thread at a time.
+
+    The target is numba's: this CPU with all it has, static relocation.
+    """
+
+    def __init__(self, kind: str):
+        import llvmlite.binding as llvm
+
+        initialize(llvm)
+        target = llvm.Target.from_default_triple()
+        self.target = target.create_target_machine(
+            cpu=llvm.get_host_cpu_name(),
+            features=llvm.get_host_cpu_features().flatten(),
+            opt={"once": 0, "straight": 1, "vectors": 1}.get(kind, 3),
+            reloc="static" if target.name.startswith("x86") else "default",
+            codemodel="jitdefault",
+            jit=True,
+        )
+        self.layout = str(self.target.target_data)
+        self.kind = kind
+
+    def _passes(self) -> tuple[Any, Any]:
+        """Return the passes, which a run uses up, and their builder."""
+        import llvmlite.binding as llvm
+
+        loops = self.kind == "loops"
+        tuning = llvm.create_pipeline_tuning_options(LEVEL if loops else 0)
+        tuning.loop_vectorization = tuning.loop_unrolling = loops
+        tuning.slp_vectorization = False
+        builder = llvm.create_pass_builder(self.target, tuning)
+        if self.kind != "vectors":
+            return builder.getModulePassManager(), builder
         passes = llvm.create_new_module_pass_manager()
         for name in _CLEANING:
             getattr(passes, f"add_{name}_pass")()
-    else:
-        passes = builder.getModulePassManager()
-    passes.run(module, builder)
-    return module
+        return passes, builder
+
+    def optimized(self, text: str) -> Any:
+        """Return an LLVM module as the passes leave it."""
+        import llvmlite.binding as llvm
+        from llvmlite.binding import ffi
+
+        module = llvm.parse_assembly(text, llvm.create_context())
+        module.triple = self.target.triple
+        module.data_layout = self.layout
+        module.verify()
+        run = _without_lock(ffi.lib.LLVMPY_RunNewModulePassManager)
+        passes, builder = self._passes()
+        run(passes, module, builder)
+        if "vector-function-abi-variant" in text:
+            # what vectorized loops call by now: a call would make them save registers
+            late = llvm.create_new_module_pass_manager()
+            late.add_always_inliner_pass()
+            late.add_simplify_cfg_pass()
+            run(late, module, builder)
+        return module
+
+    def object_file(self, module: Any) -> bytes:
+        """Return the object file of a module."""
+        from llvmlite.binding import ffi
+
+        emit = _without_lock(ffi.lib.LLVMPY_TargetMachineEmitToMemory)
+        with ffi.OutputString() as error:
+            buffer = emit(self.target, module, 1, error)
+            if not buffer:
+                raise InternalError(f"LLVM emits no code: {error}")
+        try:
+            start = ffi.lib.LLVMPY_GetBufferStart(buffer)
+            return ctypes.string_at(start, ffi.lib.LLVMPY_GetBufferSize(buffer))
+        finally:
+            ffi.lib.LLVMPY_DisposeMemoryBuffer(buffer)
 
 
-@lru_cache
-def target_machine(kind: str = "loops") -> Any:
-    """Return numba's target machine: this CPU with all it has, static relocation."""
-    import llvmlite.binding as llvm
+_idle: defaultdict[str, list[Machine]] = defaultdict(list)
 
-    initialize(llvm)
-    target = llvm.Target.from_default_triple()
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt={"once": 0, "straight": 1, "vectors": 1}.get(kind, 3),
-        reloc="static" if target.name.startswith("x86") else "default",
-        codemodel="jitdefault",
-        jit=True,
-    )
+
+def _without_lock(function: Any) -> Any:
+    """Return a function of llvmlite's library that does not take llvmlite's lock."""
+    return getattr(function, "_cfn", function)
 
 
 def load(code: bytes, names: Sequence[str]) -> list[int]:

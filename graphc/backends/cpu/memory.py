@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from graphc.backends.cpu import jit
+from graphc.backends.cpu.ahead import Job
 from graphc.schedule.packing import ALIGNMENT
 
 PATIENCE = 100
@@ -190,6 +191,13 @@ class _Support:
     @property
     def address(self) -> int:
         return self.state.ctypes.data
+
+
+def begin() -> list[Job]:
+    """Have the functions compiled ahead, unless they are loaded; see `cache.begin`."""
+    from graphc.backends.cpu.cache import begin
+
+    return [] if _support is not None else begin(SOURCE)
 
 
 def support() -> _Support:

@@ -11,72 +11,72 @@ SIDE = 4
 """Lanes and steps that are transposed in registers at a time."""
 
 
-def pack(t: Tile, name: str, lanes: int) -> str:
-    """Pack a panel: ``to[k, lane] = x[lane * across + k * along]``, padded with zeros."""
+def pack(t: Tile, name: str, part: int) -> str:
+    """Pack a panel: ``to[k, lane] = x[lane * across + k * along]``, padded with zeros.
+
+    Its `lanes` are a multiple of `part`, which are loaded at a time. They are counted
+    in loops: written out for each width, packing was half of a product's code.
+    """
     f = FunctionWriter(
         f"pack_{name}",
-        "ptr noalias %x, i64 %across, i64 %along, i64 %count, i64 %k, ptr noalias %to",
+        "ptr noalias %x, i64 %across, i64 %along, i64 %count, i64 %k, ptr noalias %to, "
+        "i64 %lanes",
         "internal",
         "noinline ",
     )
-    row = f"<{lanes} x {t.kind}>"
-    full = f.compare("eq", "%count", lanes)
+    row = f"<{part} x {t.kind}>"
+    full = f.compare("eq", "%count", "%lanes")
     beside = f.compare("eq", "%across", 1)
     with f.when(f("and i1", full, beside)), f.loop(0, "%k") as k:
-        values = f.load(row, f.element(t.kind, "%x", f.mul(k, "%along")), t.itemsize)
-        to = f.element(t.kind, "%to", f.mul(k, lanes))
-        f.store(f"{row} {values}", to, t.itemsize)
-    part = min(lanes, t.lanes)
+        start = f.element(t.kind, "%x", f.mul(k, "%along"))
+        to = f.element(t.kind, "%to", f.mul(k, "%lanes"))
+        with f.loop(0, "%lanes", part) as first:
+            values = f.load(row, f.element(t.kind, start, first), t.itemsize)
+            f.store(f"{row} {values}", f.element(t.kind, to, first), t.itemsize)
     with f.when(f("and i1", f("xor i1", full, "true"), beside)):
-        firsts = range(0, lanes, part)
-        masks = [mask_of(f, t, part, "%count", first) for first in firsts]
         with f.loop(0, "%k") as k:
             start = f.element(t.kind, "%x", f.mul(k, "%along"))
-            to = f.element(t.kind, "%to", f.mul(k, lanes))
-            for first, mask in zip(firsts, masks):
+            to = f.element(t.kind, "%to", f.mul(k, "%lanes"))
+            with f.loop(0, "%lanes", part) as first:
+                mask = mask_of(f, t, part, f.sub("%count", first), 0)
                 here = f.beside(t.kind, start, first)
                 values = masked_load(f, t, part, here, mask)
                 place = f.element(t.kind, to, first)
-                f.store(f"<{part} x {t.kind}> {values}", place, t.itemsize)
+                f.store(f"{row} {values}", place, t.itemsize)
     deep = f("and i1", full, f.compare("eq", "%along", 1))
     side = SIDE
     even = f.select(deep, f("and i64", "%k", -side), 0)
     even = f.select(beside, "%k", even)
     with f.when(f("xor i1", beside, "true")), f.loop(0, even, side) as k:
-        for first in range(0, lanes, side):
-            _transpose(f, t, lanes, first, side, k)
+        with f.loop(0, "%lanes", side) as first:
+            _transpose(f, t, first, side, k)
     rest = f.select(f("and i1", deep, f.compare("ne", "%across", 1)), "%k", even)
     rest = f.sub(rest, even)
     with f.when(f.compare("sgt", rest, 0)):
-        for first in range(0, lanes, side):
-            _transpose(f, t, lanes, first, side, even, rest)
+        with f.loop(0, "%lanes", side) as first:
+            _transpose(f, t, first, side, even, rest)
     even = f.add(even, rest)
     with f.loop(even, "%k") as k:
         start = f.element(t.kind, "%x", f.mul(k, "%along"))
-        to = f.element(t.kind, "%to", f.mul(k, lanes))
+        to = f.element(t.kind, "%to", f.mul(k, "%lanes"))
         with f.loop(0, "%count") as lane:
             value = f.load(t.kind, f.element(t.kind, start, f.mul(lane, "%across")))
             f.store(f"{t.kind} {value}", f.element(t.kind, to, lane))
-        with f.loop("%count", lanes) as lane:
+        with f.loop("%count", "%lanes") as lane:
             f.store(f"{t.kind} 0.0", f.element(t.kind, to, lane))
     return f.text()
 
 
 def _transpose(
-    f: FunctionWriter,
-    t: Tile,
-    lanes: int,
-    first: int,
-    side: int,
-    k: str,
-    steps: str = "",
+    f: FunctionWriter, t: Tile, first: str, side: int, k: str, steps: str = ""
 ) -> None:
     """Copy `side` lanes by as many steps, or fewer, transposed in registers."""
     one = f"<{side} x {t.kind}>"
     parts = []
     mask = mask_of(f, t, side, steps, 0) if steps else ""
-    for lane in range(first, first + side):
-        start = f.element(t.kind, "%x", f.add(f.mul("%across", lane), k))
+    for lane in range(side):
+        at = f.add(f.mul("%across", f.add(first, lane)), k)
+        start = f.element(t.kind, "%x", at)
         if steps:
             parts.append((one, masked_load(f, t, side, start, mask)))
         else:
@@ -102,6 +102,6 @@ def _transpose(
         turned = f(
             f"shufflevector {kind} {square}, {kind} undef, <{side} x i32> <{mask}>"
         )
-        place = f.add(f.mul(f.add(k, step), lanes), first)
+        place = f.add(f.mul(f.add(k, step), "%lanes"), first)
         with f.when(f.compare("sgt", steps, step)) if steps else nullcontext():
             f.store(f"{one} {turned}", f.element(t.kind, "%to", place), t.itemsize)

@@ -29,6 +29,7 @@ import sys
 from pathlib import Path
 
 from graphc.backends.cpu import jit
+from graphc.backends.cpu.ahead import Job
 from graphc.types.config import on_change, options
 
 # Words of the shared state, in units of 8 bytes; what different threads write lies
@@ -487,6 +488,13 @@ def _has_posix_threads() -> bool:
 
 
 _pool: Pool | None = None
+
+
+def begin_pool() -> list[Job]:
+    """Have the pool's code compiled ahead, unless it is loaded; see `cache.begin`."""
+    from graphc.backends.cpu.cache import begin
+
+    return [] if _pool is not None else begin(source(), "once")
 
 
 def pool() -> Pool:

@@ -83,9 +83,10 @@ class KernelPrinter(SizePrinter):
     """
 
     def __init__(self, kernel: Kernel, canonical: Canonical):
-        super().__init__(loops=not _is_straight(kernel))
         self.kernel = kernel
+        super().__init__(loops=self._has_loops())
         self.canonical = canonical
+        self.place = {b.number: i for i, b in enumerate(kernel.buffers)}
         self.entry: list[str] = []
         self.cells: dict[int, tuple[str, int]] = {}
         self.parameters: list[Atom | int] = []
@@ -106,7 +107,7 @@ class KernelPrinter(SizePrinter):
         self.atoms[kernel.chunk] = (Register("%chunk", I64), 0)
         self._statements(kernel.before)
         for part in kernel.loops:
-            self._loop(part.var, *self._bounds(part), part.body)
+            self._row_loop(part)
         self._statements(kernel.after)
         frame = self.frames[0]
         if self.reports:
@@ -150,6 +151,12 @@ class KernelPrinter(SizePrinter):
                 self.module.text(),
             ]
         )
+
+    def _has_loops(self) -> bool:
+        return not _is_straight(self.kernel)
+
+    def _row_loop(self, part: RowLoop) -> None:
+        self._loop(part.var, *self._bounds(part), part.body)
 
     def _bounds(self, part: RowLoop) -> tuple[str, str]:
         """Return the first and the end of the rows of a chunk that lie in a part."""
@@ -263,7 +270,7 @@ class KernelPrinter(SizePrinter):
 
     def _address(self, buffer: Buffer, offset: SizeLike, depth: int) -> str:
         place, _ = self.size(self.canonical.offset(buffer, offset))
-        number = self.kernel.in_place.get(buffer.number, buffer.number)
+        number = self.place[self.kernel.in_place.get(buffer.number, buffer.number)]
         with self.at(depth):
             kind = memory_type(buffer.dtype)
             base = f"%b{number}"

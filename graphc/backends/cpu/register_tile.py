@@ -6,6 +6,7 @@ registers; see `backends.cpu.gemm` for the rest.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -73,21 +74,33 @@ def tile(letter: str) -> Tile:
     return Tile(kind, bytes_ // itemsize, 8 if registers == 32 else 4, 3)
 
 
-def micro(t: Tile, width: int) -> str:
+MICROS = ("micro", "direct", "half")
+"""Inner loops: of packed panels; of an A that is not packed; of half a tile's rows."""
+
+
+def micro(t: Tile, width: int, kind: str = "micro") -> str:
     """Write a tile of C: ``c = a @ b``, or ``c += a @ b``, of packed panels.
 
     Panels are padded with zeros to whole tiles; of C, `rows` and `columns` are stored.
+    For "direct", a is a table of pieces, one after the other along k: the address of each
+    one's first element and its number of steps; `shift` elements later the tile begins.
     """
     vector, lanes = f"<{t.lanes} x {t.kind}>", t.lanes
-    across = width * lanes
+    across, direct = width * lanes, kind == "direct"
+    height = t.rows // 2 if kind == "half" else t.rows
     f = FunctionWriter(
-        f"micro{width}",
-        "i64 %k, ptr noalias %a, ptr noalias %b, ptr noalias %c, i64 %c_row, "
+        f"{kind}{width}",
+        (
+            "i64 %pieces, ptr noalias %a, i64 %shift, i64 %a_row, i64 %a_column, "
+            if direct
+            else "i64 %k, ptr noalias %a, "
+        )
+        + "ptr noalias %b, i64 %b_row, ptr noalias %c, i64 %c_row, "
         "i64 %rows, i64 %columns, i1 %add, i1 %subtract",
         "internal",
         "noinline ",
     )
-    cells = [[f.local(vector, 64) for _ in range(width)] for _ in range(t.rows)]
+    cells = [[f.local(vector, 64) for _ in range(width)] for _ in range(height)]
     for r, row in enumerate(cells):
         # the stores come last: by then the lines of C should be here
         start = f.element(t.kind, "%c", f.mul("%c_row", r))
@@ -97,36 +110,48 @@ def micro(t: Tile, width: int) -> str:
         for cell in row:
             f.store(f"{vector} zeroinitializer", cell)
 
-    def step(k: str) -> None:
-        at_a = f.element(t.kind, "%a", f.mul(k, t.rows))
-        at_b = f.element(t.kind, "%b", f.mul(k, across))
+    def step(left: Sequence[str], b: str) -> None:
+        """Add the outer product of a column of A, its elements' places, and a row."""
         right = [
-            f.load(vector, f.element(t.kind, at_b, v * lanes), t.itemsize)
+            f.load(vector, f.element(t.kind, b, v * lanes), t.itemsize)
             for v in range(width)
         ]
-        for r, row in enumerate(cells):
-            left = splat(f, t, f.load(t.kind, f.element(t.kind, at_a, r)))
+        for place, row in zip(left, cells):
+            element = splat(f, t, f.load(t.kind, place))
             for v, cell in enumerate(row):
                 old = f.load(vector, cell)
                 new = f(
                     f"call {vector} @llvm.fmuladd.v{lanes}f{8 * t.itemsize}"
-                    f"({vector} {left}, {vector} {right[v]}, {vector} {old})"
+                    f"({vector} {element}, {vector} {right[v]}, {vector} {old})"
                 )
                 f.store(f"{vector} {new}", cell)
 
-    unrolled = 1
-    even = f("and i64", "%k", -unrolled)
-    with f.loop(0, even, unrolled) as k:
-        for u in range(unrolled):
-            step(f.add(k, u))
-    with f.loop(even, "%k") as k:
-        step(k)
+    if direct:
+        before = f.local("i64")
+        f.store("i64 0", before)
+        with f.loop(0, "%pieces") as piece:
+            entry = f.element("i64", "%a", f.mul(piece, 2))
+            start = f.element(t.kind, f.load("ptr", entry), "%shift")
+            steps = f.word(entry, 1)
+            rows = [f.element(t.kind, start, f.mul("%a_row", r)) for r in range(height)]
+            done = f.load("i64", before)
+            from_b = f.element(t.kind, "%b", f.mul(done, "%b_row"))
+            with f.loop(0, steps) as k:
+                along = f.mul(k, "%a_column")
+                places = [f.element(t.kind, row, along) for row in rows]
+                step(places, f.element(t.kind, from_b, f.mul(k, "%b_row")))
+            f.store(f"i64 {f.add(done, steps)}", before)
+    else:
+        with f.loop(0, "%k") as k:
+            column = f.element(t.kind, "%a", f.mul(k, t.rows))
+            places = [f.element(t.kind, column, r) for r in range(height)]
+            step(places, f.element(t.kind, "%b", f.mul(k, "%b_row")))
     with f.when("%subtract"):
         for cell in (cell for row in cells for cell in row):
             f.store(f"{vector} {f(f'fneg {vector}', f.load(vector, cell))}", cell)
     whole = f(
         "and i1",
-        f.compare("eq", "%rows", t.rows),
+        f.compare("eq", "%rows", height),
         f.compare("eq", "%columns", across),
     )
     with f.when(whole):

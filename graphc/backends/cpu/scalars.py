@@ -110,9 +110,9 @@ class LlvmModule:
         Functions and constants: name to text.
     kept : dict of str to None
         Functions that LLVM must not drop or change though nothing calls them yet.
-    externals : dict of str to str
+    externals : dict of str to (str, str)
         Functions in modules of their own that must be loaded before, in this order:
-        name to the text of the module.
+        name to the text of the module, and how it is compiled (`jit.compile_module`).
     """
 
     def __init__(self, loops: bool = True) -> None:
@@ -120,7 +120,7 @@ class LlvmModule:
         self.declarations: dict[str, str] = {}
         self.definitions: dict[str, str] = {}
         self.kept: dict[str, None] = {}
-        self.externals: dict[str, str] = {}
+        self.externals: dict[str, tuple[str, str]] = {}
 
     def define_apart(
         self,
@@ -148,7 +148,7 @@ class LlvmModule:
         """
         self.externals.update(inner.externals)
         text = f"define {result} @{name}{body}"
-        self.externals[name] = "\n".join([text, inner.text()])
+        self.externals[name] = "\n".join([text, inner.text()]), "straight"
         at = self.declare(name, result, operands)
         self.declarations[name] += " nounwind willreturn memory(none)"
         return at

@@ -108,7 +108,7 @@ def _subtract(t: Tile, letter: str) -> str:
         **{name: f"%{name}" for name in ("m", "n", "k", "a_row", "a_column", "b_row")},
         **{name: f("ptrtoint ptr", f"%{name} to i64") for name in ("c", "packed")},
         **{"b_column": 1, "c_row": "%c_row", "room": "%room", "axes": 0},
-        **{"piece": f.max("%k", 1), "subtract": 1},
+        **{"piece": f.max("%k", 1), "subtract": 1, "outer": 0, "straight": 1},
     }
     for number, name in enumerate(gemm.WORDS):
         f.store(f"i64 {given[name]}", f.element("i64", words, number))

@@ -23,7 +23,7 @@ from graphc.expressions.indexing import getitem
 from graphc.expressions.joining import stack
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
-from graphc.graph.origin import current_origin, set_inherited
+from graphc.graph.origin import current_site, set_inherited
 from graphc.ops.arithmetic import cast
 from graphc.ops.declare import Elementwise
 from graphc.ops.leaf import full, input_
@@ -100,7 +100,7 @@ def diff(y: Any, *by: Any) -> Any:
             )
     xs = list(dict.fromkeys(chain))
     part = SymbolicPart(ys, xs, "diff", "Use reverse mode, grad(y, x)")
-    before = set_inherited(current_origin())
+    before = set_inherited(current_site())
     try:
         out = []
         for node in ys:

@@ -10,7 +10,7 @@ import numpy as np
 from graphc.derivatives.symbolic.reader import Given, Reader
 from graphc.expressions.containers import flatten
 from graphc.graph.node import Node
-from graphc.graph.origin import current_origin, set_inherited
+from graphc.graph.origin import current_site, set_inherited
 from graphc.ops.arithmetic import as_node
 from graphc.types.errors import InputError
 
@@ -82,7 +82,7 @@ def read_tree(tree: Any, given: Given) -> Any:
     """Return nested containers of sympy's expressions as expressions."""
     reader = Reader(given)
     leaves, structure = flatten(_plain_containers(tree))
-    before = set_inherited(current_origin())
+    before = set_inherited(current_site())
     try:
         return structure.unflatten([reader.expression(leaf) for leaf in leaves])
     finally:

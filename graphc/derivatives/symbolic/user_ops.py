@@ -19,7 +19,7 @@ from graphc.derivatives.symbolic.to_sympy import Writer
 from graphc.expressions.elementwise import call_op
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
-from graphc.graph.origin import current_origin, set_inherited
+from graphc.graph.origin import current_site, set_inherited
 from graphc.graph.pickling import flatten, unflatten
 from graphc.ops.arithmetic import absolute_zero_multiply, cast, negative, where
 from graphc.ops.declare import REGISTRY, Elementwise, Select
@@ -77,7 +77,7 @@ def elementwise(
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise InputError(f"elementwise: the name {name!r} is no identifier.")
-    before = set_inherited(current_origin())
+    before = set_inherited(current_site())
     try:
         definition = _define(name, sympy_expression, symbols)
     finally:

@@ -28,6 +28,7 @@ def run(
     given: Sequence[str],
     *,
     measure: bool = False,
+    dense: bool = False,
     as_json: bool = False,
     picture: str | None = None,
 ) -> None:
@@ -40,7 +41,7 @@ def run(
         The name of the input to differentiate by.
     given : sequence of str
         Sizes as ``name=number``.
-    measure, as_json : bool
+    measure, dense, as_json : bool
     picture : str, optional
 
     Raises
@@ -59,11 +60,12 @@ def run(
         many = "no input is" if not found else "more than one input is"
         raise InputError(f"{many} named {wrt!r}; the inputs are: {names}.")
     wanted = _sizes(given)
+    seeds = "dense" if dense else "identity"
     if measure:
         at = _random(inputs, wanted)
-        report = compare_modes(subject, found[0], at=at)
+        report = compare_modes(subject, found[0], at=at, seeds=seeds)
     else:
-        report = compare_modes(subject, found[0], sizes=wanted or None)
+        report = compare_modes(subject, found[0], sizes=wanted or None, seeds=seeds)
     print(json.dumps(report.to_dict(), indent=1) if as_json else report)
     if picture is not None:
         figure = report.plot().figure

@@ -8,32 +8,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphc.backends.reference import bind_sizes
 from graphc.derivatives.api import jacobian, vjp
 from graphc.derivatives.arguments import read_result, read_wrt
 from graphc.derivatives.choice import NOMINAL_SIZE, ModeChoice, explain
 from graphc.expressions.containers import flatten
 from graphc.graph.node import Node
-from graphc.kernels.cost import evaluated
+from graphc.kernels.sums import evaluated
 from graphc.ops.leaf import new_input
-from graphc.runtime.arguments import as_input
 from graphc.runtime.compile import compile
 from graphc.runtime.function import Function
-from graphc.surfaces.cost.count import Cost, given_sizes
-from graphc.surfaces.cost.machine import Machine, best, load
+from graphc.surfaces.cost.calibrate import best
+from graphc.surfaces.cost.count import Cost
+from graphc.surfaces.cost.figure import COLORS, axes
+from graphc.surfaces.cost.machine import Machine, load
 from graphc.surfaces.cost.modes import (
     MODES,
     Problem,
     Way,
+    arrays_at,
     build,
     dense,
     differences,
+    identity,
     inputs_of,
     shared,
+    sizes_at,
     written_out,
 )
-from graphc.surfaces.cost.profile import axes, predicted_seconds
-from graphc.surfaces.cost.sweep import SizeSweep, swept
+from graphc.surfaces.cost.profile import predicted_seconds
+from graphc.surfaces.cost.sweep import BOUND, Formulas, LineSweep, SizeSweep, swept
 from graphc.surfaces.cost.table import (
     cell,
     html_table,
@@ -41,14 +44,10 @@ from graphc.surfaces.cost.table import (
     seconds,
     text_table,
 )
-from graphc.types import sizes as size_arithmetic
-from graphc.types.errors import InputError, made_at
-from graphc.types.sizes import Dim, SizeLike
+from graphc.types.errors import InputError
+from graphc.types.sizes import Dim
 
-BOUND = 5
-"""Operations of a gradient over those of its function, at the most (Griewank & Walther
-2008, "Evaluating Derivatives", 2nd ed., section 4.4: between 3 and 4 or 5, by what a
-multiplication costs against an addition; moves of memory counted)."""
+SEEDS = ("identity", "dense")
 
 
 class ModeRow(NamedTuple):
@@ -113,6 +112,8 @@ class ModeReport:
         The sizes that counts are for.
     function, gradient : Cost
         Of the function alone, and of one vector-Jacobian product with the value.
+    seeds : str
+        What forward and reverse mode multiply by: "identity" or "dense" matrices.
     ratio : float
         Operations of the latter over those of the former; for a scalar result this is
         the gradient over its function, and at most `BOUND` by theory.
@@ -126,7 +127,8 @@ class ModeReport:
         values: Mapping[Dim, int],
         function: Cost,
         gradient: Cost,
-        formulas: Mapping[str, SizeLike],
+        formulas: Formulas,
+        seeds: str = "identity",
     ):
         self.rows = sorted(rows, key=lambda r: r.flops + r.transcendentals)
         self.reasons = reasons
@@ -136,6 +138,7 @@ class ModeReport:
         self.function, self.gradient = function, gradient
         once = _operations(function)
         self.ratio = _operations(gradient) / once if once else math.nan
+        self.seeds = seeds
         self._formulas = formulas
 
     def row(self, mode: str) -> ModeRow:
@@ -171,15 +174,28 @@ class ModeReport:
         if self.sizes:
             at = ", ".join(f"{k} = {v}" for k, v in self.sizes.items())
             notes.insert(0, f"counted for {at}")
+        if self.seeds == "dense":
+            notes.append("forward and reverse mode multiply by dense matrices")
         notes.append(
             f"value and one vector-Jacobian product over the value: {self.ratio:.2f} "
             f"times the operations (theory: at most {BOUND})"
         )
+        if self.ratio > BOUND:
+            notes.append(
+                "more than by theory: a function's call counts as one operation, and "
+                "what guards against infinite partials as several"
+            )
         return notes
 
     def __str__(self) -> str:
         table = text_table(HEAD, self._cells())
-        return "\n".join([table, *self._notes(), str(self.choice)])
+        notes = self._notes()
+        if self.sizes:
+            notes.append(
+                "auto decides without sizes: it takes each symbolic one for "
+                f"{NOMINAL_SIZE}"
+            )
+        return "\n".join([table, *notes, str(self.choice)])
 
     def __repr__(self) -> str:
         return str(self)
@@ -190,6 +206,7 @@ class ModeReport:
             "rows": [r._asdict() for r in self.rows],
             "reasons": dict(self.reasons),
             "auto": self.auto,
+            "seeds": self.seeds,
             "why": str(self.choice),
             "sizes": dict(self.sizes),
             "function": self.function.to_dict(),
@@ -223,43 +240,59 @@ class ModeReport:
             Without matplotlib.
         """
         ax = axes(ax, "compare_modes")
-        values: list[float]
         label = "operations"
         values = [float(r.flops + r.transcendentals) for r in self.rows]
-        for name, title in (("predicted", "predicted s"), ("seconds", "measured s")):
+        for name, title in (("predicted", "predicted"), ("seconds", "measured")):
             found = [getattr(r, name) for r in self.rows]
             if all(v is not None for v in found):
-                values, label = found, title
+                values, label = found, f"{title} seconds"
         modes = [r.mode for r in self.rows]
-        colors = ["C1" if m == self.auto else "C0" for m in modes]
-        ax.barh(modes, values, color=colors)
-        for place, value in enumerate(values):
-            ax.annotate(cell(float(value)), (value, place), va="center", fontsize=8)
-        ax.set(xlabel=label, title=f"auto takes {self.auto}")
-        if values and max(values) > 0:
+        for mode, value in zip(modes, values):
+            chosen = mode == self.auto
+            ax.barh(
+                mode,
+                value,
+                color=COLORS[1] if chosen else COLORS[0],
+                hatch="//" if chosen else None,
+                edgecolor="white",
+            )
+            text = cell(int(value)) if label == "operations" else seconds(value)
+            ax.annotate(
+                f" {text}",
+                (value, mode),
+                va="center",
+                xytext=(2, 0),
+                textcoords="offset points",
+                fontsize=9,
+            )
+        ax.set(xlabel=label, title=f"auto takes {self.auto} (hatched)")
+        if values and min(values) > 0:
             ax.set_xscale("log")
+            ax.set_xlim(min(values) / 3, max(values) * 6)  # room for the numbers
         ax.invert_yaxis()
         return ax
 
-    def sweep(self, **sizes: Sequence[int]) -> SizeSweep:
-        """Count forward and reverse mode over a grid of sizes.
+    def sweep(self, **sizes: Sequence[int]) -> SizeSweep | LineSweep:
+        """Count the modes over one size, or forward and reverse over a grid of two.
 
         Parameters
         ----------
         **sizes : sequence of int
-            For two symbolic dimensions each the values to take, such as
+            For one or two symbolic dimensions each the values to take, such as
             ``n=[1, 10, 100], m=[1, 10, 100]``; others stay as they are in `sizes`.
 
         Returns
         -------
-        SizeSweep
-            Operations of both modes; `.plot()` draws them with their break-even line.
+        SizeSweep or LineSweep
+            For two, operations of both modes; `.plot()` draws their ratio and the
+            break-even line. For one, operations of all modes, and the gradient's over
+            the function's beside the theoretical bound.
 
         Raises
         ------
         InputError
-            If these are not two symbolic dimensions of the graph, or values that are
-            no integers of 0 or more.
+            If these are not one or two symbolic dimensions of the graph, or values that
+            are no integers of 0 or more.
         """
         return swept(self._formulas, self.sizes, sizes)
 
@@ -269,6 +302,7 @@ def compare_modes(
     x: Any,
     at: Mapping[Node, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
+    seeds: str = "identity",
 ) -> ModeReport:
     """Compare the ways to the Jacobian of `y` by `x`.
 
@@ -281,6 +315,11 @@ def compare_modes(
     sizes : dict of str to int, optional
         The symbolic sizes that counts are for, if `at` does not tell; by default what
         the automatic choice takes, 64.
+    seeds : {"identity", "dense"}
+        What forward and reverse mode multiply by. They start from identity matrices,
+        whose zeros graphc skips. With "dense" the matrices may hold anything, as those
+        of other implementations: forward mode then carries a matrix through the whole
+        function, one column for each input.
 
     Returns
     -------
@@ -290,20 +329,31 @@ def compare_modes(
     Raises
     ------
     InputError
-        If `at` lacks an input or names something else, or sizes are unusable.
+        If `at` lacks an input or names something else, or sizes are unusable, or
+        `seeds` is neither.
     DisconnectedInputError, NotDifferentiableError, DTypeError, ShapeError
         As `jacobian` raises them.
     """
+    if callable(y) and not isinstance(y, Node):
+        raise InputError(
+            f"compare_modes: y is {y!r}, a function. Give the expression that it "
+            "computes: call a Python function with inputs, or take the results that "
+            "were compiled."
+        )
     ys, _ = read_result(y, "compare_modes")
     xs, _ = read_wrt(x)
     if not ys or not xs:
         raise InputError("compare_modes: there is nothing to differentiate.")
     inputs = inputs_of([*ys, *xs])
-    problem = Problem(ys, xs, inputs, y, x)
+    if seeds not in SEEDS:
+        raise InputError(
+            f'compare_modes: seeds is {seeds!r}; use "identity" or "dense".'
+        )
+    problem = Problem(ys, xs, inputs, y, x, seeds == "dense")
     taken = jacobian(y, x)  # auto; raises what is wrong with y and x
     choice = explain(taken)
-    arrays = None if at is None else _arrays(inputs, at)
-    values = _values(inputs, arrays, sizes)
+    arrays = None if at is None else arrays_at(inputs, at)
+    values = sizes_at(inputs, arrays, sizes)
     model = load()
     rows, reasons, formulas = [], {}, {}
     truth = None if arrays is None else _results(compile(inputs, taken), arrays)
@@ -315,9 +365,24 @@ def compare_modes(
         total = way.function.cost.total
         formulas[mode] = total.flops + total.transcendentals
         rows.append(_row(problem, way, values, arrays, truth, model))
-    function = compile(inputs, ys).cost.at(values).total
+    function = compile(inputs, ys).cost.total
+    gradient = _gradient(problem)
+    columns, results = (sum(n.size for n in nodes) for nodes in (xs, ys))
     return ModeReport(
-        rows, reasons, choice, values, function, _gradient(problem, values), formulas
+        rows,
+        reasons,
+        choice,
+        values,
+        function.at(values, {}),
+        gradient.at(values, {}),
+        Formulas(
+            formulas,
+            function.flops + function.transcendentals,
+            gradient.flops + gradient.transcendentals,
+            columns,
+            results,
+        ),
+        seeds,
     )
 
 
@@ -349,7 +414,8 @@ def _row(
         predicted = None if predicted is None else predicted * times
     measured = error = None
     if arrays is not None and truth is not None:
-        measured, error = _measured(problem, way, arrays, truth)
+        given = [*arrays, *(identity(s, values) for s in way.seeds)]
+        measured, error = _measured(problem, way, given, truth)
     return ModeRow(
         way.mode,
         _sweeps(problem, way.mode, columns, results),
@@ -398,10 +464,20 @@ def _measured(
         got = _results(way.function, arrays)
     worst = 0.0
     for g, t in zip(got, truth):
-        scale = float(np.max(np.abs(t), initial=0.0)) or 1.0
-        off = np.abs(g.reshape(t.shape).astype(np.float64) - t)
-        worst = max(worst, float(np.max(off, initial=0.0)) / scale)
+        worst = max(worst, relative_error(g.reshape(t.shape).astype(np.float64), t))
     return taken, worst
+
+
+def relative_error(got: np.ndarray, truth: np.ndarray) -> float:
+    """Return the largest difference over the largest entry.
+
+    Infinities and NaN are no difference where both have the same, else an infinite one.
+    """
+    same = (got == truth) | (np.isnan(got) & np.isnan(truth))
+    scale = float(np.max(np.abs(truth), initial=0.0, where=np.isfinite(truth))) or 1.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        off = np.where(same, 0.0, np.abs(got - truth)) / scale
+    return float(np.max(np.where(np.isnan(off), np.inf, off), initial=0.0))
 
 
 MEASURED = 0.05
@@ -413,50 +489,14 @@ def _results(function: Function, arrays: Sequence[np.ndarray]) -> list[np.ndarra
     return [dense(leaf).astype(np.float64) for leaf in leaves]
 
 
-def _gradient(problem: Problem, values: Mapping[Dim, int]) -> Cost:
+def _gradient(problem: Problem) -> Cost:
     """Return the cost of the values with one vector-Jacobian product."""
     seeds = [new_input(f"cotangent{i}", y.type) for i, y in enumerate(problem.ys)]
     pulled = vjp(problem.ys, problem.xs, seeds)
-    found = compile([*problem.inputs, *seeds], [problem.ys, pulled])
-    return found.cost.at(values).total
+    return compile([*problem.inputs, *seeds], [problem.ys, pulled]).cost.total
 
 
 def _operations(cost: Cost) -> int:
     total = cost.flops + cost.transcendentals
     assert isinstance(total, int)
     return total
-
-
-def _arrays(inputs: Sequence[Node], at: Mapping[Node, Any]) -> list[np.ndarray]:
-    if not isinstance(at, Mapping):
-        raise InputError("compare_modes: at must be a dictionary {input: array}.")
-    known = set(inputs)
-    for key in at:
-        if not isinstance(key, Node) or key not in known:
-            raise InputError(
-                f"compare_modes: the key {key!r} of at is no input of y. Give the "
-                "input itself: {x: array}."
-            )
-    for node in inputs:
-        if node not in at:
-            raise InputError(
-                f"compare_modes: at has no array for {node.label()}"
-                f"{made_at(node.origin)}."
-            )
-    return [np.array(as_input(n, at[n])) for n in inputs]
-
-
-def _values(
-    inputs: Sequence[Node],
-    arrays: list[np.ndarray] | None,
-    sizes: Mapping[str, int] | None,
-) -> dict[Dim, int]:
-    if arrays is not None:
-        if sizes is not None:
-            raise InputError(
-                "compare_modes: at tells the sizes; give either at or sizes."
-            )
-        return bind_sizes(inputs, arrays)
-    dims = {d: None for n in inputs for s in n.shape for d in size_arithmetic.dims(s)}
-    given = {d.name: NOMINAL_SIZE for d in dims} if sizes is None else sizes
-    return given_sizes(given, list(dims), "compare_modes")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 from graphc.expressions.containers import flatten_expressions
 from graphc.graph import operators
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
-from graphc.kernels.cost import Sum, evaluated
+from graphc.kernels.sums import Sum, evaluated
 from graphc.ops.arithmetic import as_node
 from graphc.ops.declare import Move
 from graphc.ops.leaf import input_, uniform_value
 from graphc.runtime.function import Function
+from graphc.surfaces.cost.abbreviate import Abbreviations
 from graphc.surfaces.cost.table import cell, html_table, markdown_table, text_table
 from graphc.types import sizes
 from graphc.types.errors import InputError, made_at
@@ -130,8 +132,14 @@ class CostReport:
         """What the table shows: kernels, or nodes where there are none, and the sum."""
         return [*(self.kernels or self.nodes), self.total]
 
-    def _cells(self, longest: int | None = None) -> list[list[Any]]:
-        """Return the table's cells; names are cut, quotients of formulas left out."""
+    def _cells(
+        self, longest: int | None = None
+    ) -> tuple[str, list[list[Any]], list[str]]:
+        """Return the heading, the cells and what abbreviations in them stand for.
+
+        Names are cut, quotients of formulas left out.
+        """
+        short = Abbreviations()
         out = []
         for row in self.rows:
             name = row.name
@@ -139,12 +147,13 @@ class CostReport:
                 name = name[: longest - 3] + "..."
             intensity = row.intensity
             number = None if isinstance(intensity, str) else intensity
-            out.append([name, *row[1:5], number])
-        return out
+            out.append([name, *map(short.short, row[1:5]), number])
+        title = f"{self.what}; peak memory {cell(short.short(self.peak))} bytes"
+        return title, out, short.lines()
 
     def __str__(self) -> str:
-        head = f"{self.what}; peak memory {cell(self.peak)} bytes"
-        return f"{head}\n{text_table(HEAD, self._cells(LONGEST_NAME))}"
+        title, cells, lines = self._cells(LONGEST_NAME)
+        return "\n".join([title, text_table(HEAD, cells), *lines])
 
     def __repr__(self) -> str:
         return str(self)
@@ -160,11 +169,12 @@ class CostReport:
 
     def to_markdown(self) -> str:
         """Return the table in Markdown."""
-        return markdown_table(HEAD, self._cells())
+        _, cells, lines = self._cells()
+        return "\n".join([markdown_table(HEAD, cells), *(f"\n{x}" for x in lines)])
 
     def _repr_html_(self) -> str:
-        caption = f"{self.what}; peak memory {cell(self.peak)} bytes"
-        return html_table(HEAD, self._cells(), caption)
+        title, cells, lines = self._cells()
+        return html_table(HEAD, cells, "; ".join([title, *lines]))
 
 
 def cost(
@@ -242,7 +252,7 @@ def given_sizes(
             raise InputError(
                 f"{what}: no dimension is named {name!r}; there are: {known}."
             )
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if not is_size(value):
             raise InputError(
                 f"{what}: the size of {name!r} is {value!r}, which is no integer of "
                 "0 or more."
@@ -250,7 +260,14 @@ def given_sizes(
     missing = [n for n in names if n not in given]
     if missing:
         raise InputError(f"{what}: sizes are missing: {', '.join(missing)}.")
-    return {d: given[d.name] for d in dims}
+    return {d: int(given[d.name]) for d in dims}
+
+
+def is_size(value: Any) -> bool:
+    """Tell whether a value is an integer of 0 or more, NumPy's included."""
+    return (
+        isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
+    )
 
 
 def dims_in(size: SizeLike) -> list[Dim]:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.backends.reference import bind_sizes
 from graphc.derivatives.api import jacobian
-from graphc.derivatives.choice import choose, operations
+from graphc.derivatives.choice import NOMINAL_SIZE, choose, operations
 from graphc.derivatives.jacobians import blocks
 from graphc.graph.graph import topological_order
 from graphc.graph.node import Node
-from graphc.ops.leaf import input_
+from graphc.kernels.sums import evaluated
+from graphc.ops.leaf import input_, new_input
+from graphc.runtime.arguments import as_input
 from graphc.runtime.compile import compile
 from graphc.runtime.function import Function
-from graphc.types.errors import GraphcError
+from graphc.surfaces.cost.count import given_sizes
+from graphc.types import sizes as size_arithmetic
+from graphc.types.errors import GraphcError, InputError, made_at
+from graphc.types.sizes import Dim
+from graphc.types.tensor_type import TensorType
 
 MODES = ("differences", "symbolic", "forward", "reverse", "mixed", "sparse")
 
@@ -41,12 +48,15 @@ class Way(NamedTuple):
         To differentiate and to compile; little if machine code is cached.
     outputs : list of Node
         What the function computes, before any pass.
+    seeds : list of Node
+        Matrices that sweeps start from, the function's inputs after the problem's.
     """
 
     mode: str
     function: Function
     compile_seconds: float
     outputs: list[Node]
+    seeds: list[Node]
 
 
 class Problem(NamedTuple):
@@ -57,6 +67,8 @@ class Problem(NamedTuple):
     ys, xs, inputs : list of Node
     y, x : nested containers of Node
         As the user gave them.
+    dense : bool
+        Whether sweeps start from matrices that may hold anything.
     """
 
     ys: list[Node]
@@ -64,6 +76,7 @@ class Problem(NamedTuple):
     inputs: list[Node]
     y: Any
     x: Any
+    dense: bool = False
 
 
 def inputs_of(nodes: Sequence[Node]) -> list[Node]:
@@ -75,14 +88,35 @@ def build(problem: Problem, mode: str) -> Way | str:
     """Return a way compiled, or why there is none."""
     start = time.perf_counter()
     try:
-        made = _expressions(problem, mode)
+        seeds: list[Node] = []
+        if problem.dense and mode in ("forward", "reverse"):
+            made = _from_matrices(problem, mode, seeds)
+        else:
+            made = _expressions(problem, mode)
         if isinstance(made, str):
             return made
-        function = compile(problem.inputs, made)
+        function = compile([*problem.inputs, *seeds], made)
     except (GraphcError, NotImplementedError) as error:
         return _first_sentence(error)
     outputs = list(function.original.outputs)
-    return Way(mode, function, time.perf_counter() - start, outputs)
+    return Way(mode, function, time.perf_counter() - start, outputs, seeds)
+
+
+def _from_matrices(problem: Problem, mode: str, seeds: list[Node]) -> Any:
+    """Return the Jacobian by sweeps over matrices that are inputs, put into `seeds`."""
+
+    def seed(node: Node) -> Node:
+        type_ = TensorType((node.size, *node.shape), node.dtype)
+        seeds.append(new_input(f"seeds{len(seeds)}", type_))
+        return seeds[-1]
+
+    return blocks(problem.ys, problem.xs, mode, seed)
+
+
+def identity(seed: Node, values: Mapping[Dim, int]) -> np.ndarray:
+    """Return the matrix from which a sweep's result is the Jacobian."""
+    shape = [evaluated(size, values) for size in seed.shape]
+    return np.eye(shape[0]).astype(seed.dtype).reshape(shape)
 
 
 def _expressions(problem: Problem, mode: str) -> Any:
@@ -145,7 +179,8 @@ def differences(
             flat[place] = before + step
             width = flat[place] - before  # the step that was made
             for column, result, b in zip(columns, function(*arrays), base):
-                column[..., place] = (result - b) / width
+                with np.errstate(invalid="ignore"):  # what is infinite at both places
+                    column[..., place] = (result - b) / width
             flat[place] = before
         out.append([c.reshape(b.shape + array.shape) for c, b in zip(columns, base)])
     return [list(row) for row in zip(*out)]
@@ -173,3 +208,40 @@ def shared(outputs: Sequence[Node]) -> int:
 def dense(result: Any) -> np.ndarray:
     """Return a result as an array; sparse ones are filled up."""
     return result.toarray() if hasattr(result, "toarray") else np.asarray(result)
+
+
+def arrays_at(inputs: Sequence[Node], at: Mapping[Node, Any]) -> list[np.ndarray]:
+    """Return the array of each input, checked and copied."""
+    if not isinstance(at, Mapping):
+        raise InputError("compare_modes: at must be a dictionary {input: array}.")
+    known = set(inputs)
+    for key in at:
+        if not isinstance(key, Node) or key not in known:
+            raise InputError(
+                f"compare_modes: the key {key!r} of at is no input of y. Give the "
+                "input itself: {x: array}."
+            )
+    for node in inputs:
+        if node not in at:
+            raise InputError(
+                f"compare_modes: at has no array for {node.label()}"
+                f"{made_at(node.origin)}."
+            )
+    return [np.array(as_input(n, at[n])) for n in inputs]
+
+
+def sizes_at(
+    inputs: Sequence[Node],
+    arrays: list[np.ndarray] | None,
+    sizes: Mapping[str, int] | None,
+) -> dict[Dim, int]:
+    """Return the sizes that arrays tell, or that are given."""
+    if arrays is not None:
+        if sizes is not None:
+            raise InputError(
+                "compare_modes: at tells the sizes; give either at or sizes."
+            )
+        return bind_sizes(inputs, arrays)
+    dims = {d: None for n in inputs for s in n.shape for d in size_arithmetic.dims(s)}
+    given = {d.name: NOMINAL_SIZE for d in dims} if sizes is None else sizes
+    return given_sizes(given, list(dims), "compare_modes")

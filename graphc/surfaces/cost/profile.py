@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphc.graph import operators
-from graphc.kernels.cost import evaluated
+from graphc.kernels.sums import evaluated
 from graphc.runtime.function import Function
 from graphc.schedule.cost import program_costs
+from graphc.schedule.pipeline import PipelineCall
+from graphc.schedule.product import ProductCall
 from graphc.surfaces.cost.count import CostReport
-from graphc.surfaces.cost.machine import Machine, Work, load
+from graphc.surfaces.cost.figure import COLORS, axes
+from graphc.surfaces.cost.machine import Call, Machine, Shape, Work, found
 from graphc.surfaces.cost.table import (
     html_table,
     markdown_table,
@@ -18,8 +21,8 @@ from graphc.surfaces.cost.table import (
     seconds,
     text_table,
 )
-from graphc.types.errors import InputError, MissingPackageError
-from graphc.types.sizes import Dim
+from graphc.types.errors import InputError
+from graphc.types.sizes import Dim, product
 
 
 class StepTime(NamedTuple):
@@ -68,16 +71,16 @@ class Profile:
         The prediction for these.
     machine : Machine or None
         The model of the machine, if it was calibrated (``graphc doctor --calibrate``).
-    on_device : bool
-        Whether the times are of a device, which there is no model of.
+    why : str
+        Why there is none, else "".
     """
 
     def __init__(
-        self, steps: list[StepTime], machine: Machine | None, on_device: bool = False
-    ):
+        self, steps: list[StepTime], machine: Machine | None, why: str = ""
+    ) -> None:
         self.steps = steps
-        self.on_device = on_device
         self.machine = machine
+        self.why = why
         self.seconds = sum(s.seconds for s in steps)
         known = [s.predicted for s in steps if s.predicted is not None]
         self.predicted = sum(known) if machine is not None else None
@@ -109,8 +112,8 @@ class Profile:
 
     def __str__(self) -> str:
         table = text_table(HEAD, self._cells())
-        if self.machine is None and not self.on_device:
-            table += "\nno prediction: run graphc doctor --calibrate once"
+        if self.machine is None:
+            table += f"\nno prediction: {self.why}"
         return table
 
     def __repr__(self) -> str:
@@ -153,20 +156,46 @@ class Profile:
         """
         ax = axes(ax, "profile")
         shown = [s for s in self.steps if s.bytes and s.seconds and s.rate]
+        by_time = sorted(range(len(shown)), key=lambda n: -shown[n].seconds)
+        named = set(by_time[:5])
         for number, s in enumerate(shown):
             x = (s.flops + s.transcendentals) / s.bytes
-            ax.scatter([x], [s.rate], s=20 + 300 * s.seconds / self.seconds, alpha=0.6)
-            ax.annotate(str(number), (x, s.rate), fontsize=8)
+            share = s.seconds / self.seconds
+            name = s.name if len(s.name) <= 40 else s.name[:37] + "..."
+            ax.scatter(
+                [x],
+                [s.rate],
+                s=40 + 300 * share,
+                color=COLORS[number % len(COLORS)],
+                alpha=0.7,
+                label=f"{number}: {share:.0%}, {name}" if number in named else None,
+            )
+            ax.annotate(
+                str(number),
+                (x, s.rate),
+                xytext=(9, 5),
+                textcoords="offset points",
+                fontsize=8,
+            )
         if self.machine is not None:
-            rates = self.machine.all
-            peak = max(rates.products.values())
-            for label, place in (("cache", 0), ("memory", -1)):
-                speed = rates.bandwidth[place][1]
+            peak = self.machine.flops
+            speeds = [speed for _, speed in self.machine.all]
+            for label, speed in (("cache", max(speeds)), ("memory", speeds[-1])):
                 edge = peak / speed
                 points = [2.0**-6, edge, max(2.0**8, 2 * edge)]
                 roof = [min(peak, speed * p) for p in points]
-                ax.plot(points, roof, label=f"{label}: {scaled(speed, 'B/s')}")
-            ax.legend()
+                ax.plot(
+                    points,
+                    roof,
+                    color="black",
+                    linestyle="-" if label == "cache" else "--",
+                    label=f"{label}: {scaled(speed, 'B/s')}",
+                )
+        if ax.get_legend_handles_labels()[1]:
+            legend = ax.legend(fontsize=8, loc="lower right")
+            for handle in legend.legend_handles:
+                if hasattr(handle, "set_sizes"):
+                    handle.set_sizes([40])
         ax.set(
             xscale="log",
             yscale="log",
@@ -175,26 +204,6 @@ class Profile:
             title="roofline; areas are shares of time",
         )
         return ax
-
-
-def axes(ax: Any, what: str) -> Any:
-    """Return the axes given, or those of a new figure.
-
-    Raises
-    ------
-    MissingPackageError
-        Without matplotlib.
-    """
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{what}: .plot() needs matplotlib: pip install 'graphc[plot]'. The table "
-            "and .to_dict() need nothing."
-        ) from error
-    return Figure(figsize=(7, 4.5), layout="constrained").add_subplot()
 
 
 def profile(
@@ -209,8 +218,9 @@ def profile(
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise InputError(f"profile: rounds={rounds!r} is no number of 1 or more.")
     values, times = function.time_steps(args, named, rounds)
-    # the model of the machine knows its processor, and no device
-    model = load() if function.backend == "cpu" else None
+    model, why = found()
+    if function.backend != "cpu":
+        model, why = None, "the model of the machine knows its processor only"
     report = function.cost.at(values)
     work = step_work(function, report, values)
     labels = _labels(function, report)
@@ -219,7 +229,7 @@ def profile(
         predicted = None if model is None else sum(map(model.predict, parts))
         flops, calls, moved = (sum(getattr(w, k) for w in parts) for k in _COUNTS)
         steps.append(StepTime(label, taken, flops, calls, moved, predicted))
-    return Profile(steps, model, function.backend != "cpu")
+    return Profile(steps, model, why)
 
 
 _COUNTS = ("flops", "transcendentals", "bytes")
@@ -235,16 +245,45 @@ def step_work(
     footprint = evaluated(report.peak, values)
     footprint += sum(evaluated(size, values) for size in inputs)
     out: list[list[Work]] = [[] for _ in program.steps]
+    memo: dict[Any, int] = {}
     for c, cost in zip(program_costs(program), report.kernels):
-        sizes = (cost.flops, cost.transcendentals, cost.bytes)
-        flops, calls, moved = (evaluated(s, values) for s in sizes)
-        chunks = evaluated(c.chunks, values)
+        sizes = (cost.flops, cost.transcendentals, cost.bytes, c.chunks)
+        flops, calls, moved, chunks = (evaluated(s, values, memo) for s in sizes)
         kind = getattr(c.call, "kind", "kernel")
-        if kind != "kernel":
+        alone = not isinstance(program.steps[c.step], PipelineCall)
+        if kind != "kernel" and alone:
             chunks = max(1, flops // SHARED)
-        work = Work(kind, _dtype(c.nodes), flops, calls, moved, footprint, chunks)
-        out[c.step].append(work)
+        items = {i: evaluated(n, values, memo) for i, n in c.items.items()}
+        shape = None
+        if isinstance(c.call, ProductCall):
+            count = evaluated(product([axis[0] for axis in c.call.axes]), values)
+            sides = (c.call.m, c.call.n, c.call.k)
+            shape = Shape(count, *(evaluated(n, values) for n in sides))
+        dtype = _dtype(c.nodes)
+        out[c.step].append(
+            Work(
+                *(kind, dtype, flops, calls, moved, footprint, chunks),
+                *(items, c.chain, shape),
+            )
+        )
     return out
+
+
+def call_work(function: Function, values: Mapping[Dim, int], kept: int) -> Call:
+    """Return what a call does besides its steps.
+
+    Parameters
+    ----------
+    function : Function
+    values : dict of Dim to int
+    kept : int
+        Bytes of a result up to which its memory is at hand.
+    """
+    inputs, outputs = function.original.inputs, function.original.outputs
+    sizes = [evaluated(n.size * n.dtype.itemsize, values) for n in outputs]
+    reused = function.program.memory.reused if function.program is not None else {}
+    fresh = [s for i, s in enumerate(sizes) if s > kept and i not in reused]
+    return Call(len(inputs), len(outputs), function.containers, sum(fresh))
 
 
 SHARED = 1 << 19
@@ -274,7 +313,8 @@ def predicted_seconds(
     """Return the predicted seconds of a call."""
     report = function.cost.at(values)
     work = step_work(function, report, values)
-    return model.call + sum(model.predict(w) for parts in work for w in parts)
+    call = model.of_call(call_work(function, values, model.kept))
+    return call + sum(model.predict(w) for parts in work for w in parts)
 
 
 operators.provide(profile=profile)

@@ -10,6 +10,32 @@ from typing import Any
 Rows = Sequence[Sequence[Any]]
 
 
+class Table:
+    """A report that is one table: prints as text, Markdown and HTML."""
+
+    @property
+    def head(self) -> Sequence[str]:
+        """The names of the columns."""
+        raise NotImplementedError
+
+    def cells(self) -> Rows:
+        """Return the rows."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return text_table(self.head, self.cells())
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown."""
+        return markdown_table(self.head, self.cells())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.head, self.cells())
+
+
 def text_table(head: Sequence[str], rows: Rows) -> str:
     """Return aligned columns, numbers to the right."""
     cells = [list(head), *([cell(v) for v in row] for row in rows)]

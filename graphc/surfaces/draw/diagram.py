@@ -5,18 +5,26 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
+from graphc.graph.origin import passage_of, scope_text
 from graphc.graph.text import printable
 from graphc.ops.leaf import input_, size_value_, uniform_value
 from graphc.surfaces.draw.layout import Edge
+from graphc.surfaces.draw.numbers import summary
 from graphc.types.dtypes import is_float
 from graphc.types.errors import DrawError, made_at
 
+if TYPE_CHECKING:
+    from graphc.surfaces.draw.propagation import Propagation
+
+GRADIENT = "\N{PARTIAL DIFFERENTIAL} "
 LONGEST_LINE = 44
+LONGEST_WORD = 16
+_PLAIN = re.compile(r"[^\W\d]\w*(?:\.\w+|\[\w+\])*")
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Box:
         Further lines: the type, and which output it is.
     is_output : bool
     hint : str
-        Where it was made; shown when pointed at.
+        Where it was made and what was written there; shown when pointed at.
     """
 
     kind: str
@@ -53,11 +61,18 @@ class Diagram:
     edges : tuple of Edge
     nodes : tuple of Node
         The node of each box.
+    marks : tuple of (str, str)
+        For each edge what is written at its end: what flows along it, and what flows
+        back; empty where there are no numbers.
+    numbers : tuple of tuple of str
+        For each box its value and its gradient, where these are known.
     """
 
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
     nodes: tuple[Node, ...]
+    marks: tuple[tuple[str, str], ...]
+    numbers: tuple[tuple[str, ...], ...] = ()
 
 
 def diagram(
@@ -65,6 +80,7 @@ def diagram(
     output_names: Sequence[str] | None = None,
     forward: Iterable[Node] | None = None,
     notes: Mapping[Node, str] | None = None,
+    flow: Propagation | None = None,
 ) -> Diagram:
     """Return what to draw of a graph.
 
@@ -81,6 +97,8 @@ def diagram(
         first scalar output, if there are further outputs, else everything.
     notes : mapping of Node to str, optional
         A further line for a box.
+    flow : Propagation, optional
+        Values and gradients: at the ends of edges where they are short, else in boxes.
     """
     notes = notes or {}
     names: dict[Node, list[str]] = {}
@@ -98,15 +116,56 @@ def diagram(
     index: dict[Node, int] = {}
     boxes: list[Box] = []
     edges: list[Edge] = []
+    marks: list[tuple[str, str]] = []
+    marked: set[Node] = set()
     for node in nodes:
         if node in folded:
             continue
         drawn = [a for a in node.args if a not in folded]
         for place, arg in enumerate(drawn, 1):
             edges.append(Edge(index[arg], len(boxes), place / (len(drawn) + 1)))
+        found = _marks(node, drawn, flow)
+        marks += found
+        marked.update(a for a, mark in zip(drawn, found) if any(mark))
         index[node] = len(boxes)
         boxes.append(_box(node, folded, names.get(node), is_forward, notes.get(node)))
-    return Diagram(tuple(boxes), tuple(edges), tuple(index))
+    numbers = [_numbers(node, flow) for node in index]
+    for place, (node, own) in enumerate(zip(index, numbers)):
+        box = boxes[place]
+        if box.is_output or node not in marked:
+            boxes[place] = replace(box, details=(*box.details, *own))
+    return Diagram(
+        tuple(boxes), tuple(edges), tuple(index), tuple(marks), tuple(numbers)
+    )
+
+
+LONGEST_MARK = 9
+"""Characters; longer ones would cover others at the ends of edges."""
+
+
+def _marks(
+    node: Node, drawn: Sequence[Node], flow: Propagation | None
+) -> list[tuple[str, str]]:
+    """Return what is written at the ends of a node's edges."""
+    if flow is None:
+        return [("", "")] * len(drawn)
+    wanted = set(drawn)
+    places = [p for p, a in enumerate(node.args) if a in wanted]
+    out = []
+    for arg, place in zip(drawn, places):
+        value = flow.values.get(arg)
+        share = flow.shares.get((node, place))
+        mark = tuple("" if v is None else summary(v) for v in (value, share))
+        short = max(map(len, mark)) <= LONGEST_MARK and len(drawn) < 3
+        out.append((mark[0], mark[1]) if short else ("", ""))
+    return out
+
+
+def _numbers(node: Node, flow: Propagation | None) -> tuple[str, ...]:
+    if flow is None:
+        return ()
+    tables = (("= ", flow.values), (GRADIENT, flow.gradients))
+    return tuple(sign + summary(t[node]) for sign, t in tables if node in t)
 
 
 def _box(
@@ -134,18 +193,30 @@ def _box(
         shorten(printable(_title(node, folded))),
         tuple(shorten(printable(d)) for d in details),
         outputs is not None,
-        printable(f"{node.label()}{made_at(node.origin)}"),
+        _hint(node),
     )
+
+
+def _hint(node: Node) -> str:
+    text = f"{node.label()}{made_at(node.origin)}"
+    if node.site is not None and (written := passage_of(node.site).text):
+        text += f": {written[:200]}"
+    if scope := scope_text(node):
+        text += f" in {scope}"
+    return printable(text)
 
 
 def _title(node: Node, folded: dict[Node, str]) -> str:
     if node.op is input_:
         return node.name or "input"
-    words = node.op.param_texts(node.params)
-    if any(a in folded for a in node.args):
-        words = [folded.get(a, "\N{MIDDLE DOT}") for a in node.args] + words
-    text = node.op.name + (f"({', '.join(words)})" if words else "")
+    text = node.op.written(node, [folded.get(a) or _word(a) for a in node.args])
     return f"{node.name} = {text}" if node.name else text
+
+
+def _word(node: Node) -> str | None:
+    """Return a name that can stand in an expression, None if it would not read well."""
+    name = node.name or ""
+    return name if len(name) <= LONGEST_WORD and _PLAIN.fullmatch(name) else None
 
 
 def short_value(node: Node) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.surfaces.draw.diagram import Diagram
+from graphc.surfaces.draw.places import Cluster, clusters
 from graphc.surfaces.draw.scene import STYLES
 
 SHAPES = {
@@ -21,6 +22,7 @@ def dot(diagram: Diagram) -> str:
         '  edge [color="#767676"];',
         "  ordering=in;",
     ]
+    _add_clusters(out, clusters(diagram.nodes))
     for number, box in enumerate(diagram.boxes):
         style = STYLES[box.kind]
         label = "\\n".join(_quoted(t) for t in (box.title, *box.details))
@@ -30,11 +32,33 @@ def dot(diagram: Diagram) -> str:
             f'{SHAPES[box.kind]}, fillcolor="{style.fill}", color="{style.border}"'
             f"{rings}];"
         )
-    for edge in diagram.edges:
+    for edge, mark in zip(diagram.edges, diagram.marks):
         color = STYLES[diagram.boxes[edge.source].kind].edge
-        out.append(f'  n{edge.source} -> n{edge.target} [color="{color}"];')
+        numbers = "\\n".join(_quoted(m) for m in mark if m)
+        label = f', headlabel="{numbers}"' if numbers else ""
+        out.append(f'  n{edge.source} -> n{edge.target} [color="{color}"{label}];')
     out.append("}")
     return "\n".join(out) + "\n"
+
+
+def _add_clusters(out: list[str], root: Cluster) -> None:
+    """Write scopes as nested subgraphs that hold the numbers of their boxes."""
+    count = 0
+    stack: list[tuple[Cluster | None, str]] = [(p, "  ") for p in reversed(root.parts)]
+    while stack:
+        cluster, indent = stack.pop()
+        if cluster is None:
+            out.append(f"{indent}}}")
+            continue
+        out.append(f"{indent}subgraph cluster_{count} {{")
+        count += 1
+        out.append(
+            f'{indent}  label="{_quoted(cluster.label)}"; style="dashed,rounded";'
+        )
+        if cluster.boxes:
+            out.append(f"{indent}  {' '.join(f'n{b};' for b in cluster.boxes)}")
+        stack.append((None, indent))
+        stack += [(p, indent + "  ") for p in reversed(cluster.parts)]
 
 
 def _quoted(text: str) -> str:

@@ -26,8 +26,10 @@ class Format(NamedTuple):
     most: int | None = None
 
 
-def _text(picture: Picture) -> bytes:
-    return (picture.text + "\n").encode()
+def _tree(picture: Picture) -> bytes:
+    from graphc.surfaces.draw.tree import text
+
+    return (text(picture.diagram) + "\n").encode()
 
 
 def _dot(picture: Picture) -> bytes:
@@ -87,7 +89,7 @@ FORMATS: dict[str, Format] = {
     ".dot": Format(_dot),
     ".graphml": Format(_graphml),
     ".json": Format(_json),
-    ".txt": Format(_text),
+    ".txt": Format(_tree),
 }
 
 
@@ -107,7 +109,7 @@ def rendered(picture: Picture, suffix: str) -> bytes:
         raise DrawError(
             f"draw: {given}; its format is chosen by one of {', '.join(FORMATS)}."
         )
-    count = len(picture.diagram.boxes)
+    count = picture.boxes(suffix.lower())
     if form.most is not None and count > form.most:
         raise DrawError(_too_many(count, suffix.lower(), form.most))
     return form.write(picture)

@@ -32,7 +32,7 @@ def page(data: Mapping[str, Any], title: str) -> str:
     parts = {
         "title": escape(title),
         "style": _part("style.css"),
-        "data": embedded(data),
+        "data": embedded(_packed(data)),
         "scripts": f"<!-- dagre:\n{licence}\n-->\n{scripts}",
     }
     out = _part("page.html")
@@ -42,6 +42,18 @@ def page(data: Mapping[str, Any], title: str) -> str:
         name, text = piece.split("}}", 1)
         pieces += [parts[name], text]
     return "".join(pieces)
+
+
+def _packed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the data with each box once: most are the same in many stages."""
+    faces: dict[str, int] = {}
+    stages = []
+    for stage in data["stages"]:
+        numbers = [
+            faces.setdefault(json.dumps(box), len(faces)) for box in stage["boxes"]
+        ]
+        stages.append({**stage, "boxes": numbers})
+    return {**data, "stages": stages, "faces": [json.loads(f) for f in faces]}
 
 
 def _script(name: str) -> str:

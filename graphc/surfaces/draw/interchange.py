@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
+from graphc.graph.origin import scope_text
 from graphc.graph.text import node_names, printable
 from graphc.surfaces.draw.diagram import graph_of
 from graphc.types.errors import MissingPackageError
@@ -29,8 +30,9 @@ def to_networkx(expression: Any) -> Any:
     networkx.MultiDiGraph
         A node's key is its name in the text of the graph: the user's, or ``%`` and a
         number. Its attributes are strings and numbers: ``op``, ``type``, ``dtype``,
-        ``shape``, ``params``, ``name``, ``file``, ``line``, ``input``, ``output``
-        (places, from 0, joined by commas). An edge goes from an argument to its user;
+        ``shape``, ``params``, ``name``, ``file``, ``line``, ``scope`` (names, joined by
+        slashes), ``input``, ``output`` (places, from 0, joined by commas). An edge goes
+        from an argument to its user;
         its key and its attribute ``position`` are the argument's place.
 
     Raises
@@ -124,6 +126,7 @@ def records(graph: Graph) -> list[dict[str, Any]]:
             "name": node.name and printable(node.name),
             "file": node.origin and printable(node.origin[0]),
             "line": node.origin and node.origin[1],
+            "scope": printable(scope_text(node)) or None,
             "input": inputs.get(node),
             "output": outputs.get(node, []),
         }

@@ -13,6 +13,7 @@ import math
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Point = tuple[float, float]
 
@@ -23,8 +24,7 @@ MAX_BENDS = 20_000
 """Edges beyond this many bends, the longest first, are drawn without."""
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """From `source` to the place `port` (0 to 1 along its top) of `target`."""
 
     source: int
@@ -42,7 +42,7 @@ class Layout:
         The center of each node.
     routes : list of list of (float, float)
         For each edge its points: between the 1st and 2nd, 3rd and 4th, ... it
-        is straight down through a layer, between the others it passes a gap.
+        is straight down through layers, between the others it passes a gap.
     width, height : float
         All lies within ``0 <= x <= width`` and ``0 <= y <= height``.
     """
@@ -54,7 +54,10 @@ class Layout:
 
 
 def layered(
-    widths: Sequence[float], heights: Sequence[float], edges: Sequence[Edge]
+    widths: Sequence[float],
+    heights: Sequence[float],
+    edges: Sequence[Edge],
+    margin: tuple[float, float] = (0.0, 0.0),
 ) -> Layout:
     """Return a layout from top to bottom.
 
@@ -64,18 +67,29 @@ def layered(
         Of the nodes, which are numbered such that every edge goes from a smaller
         number to a larger one.
     edges : sequence of Edge
+    margin : (float, float), optional
+        Room kept free beside each node and above those at which edges arrive, where
+        these go straight down: for what is written at their ends.
     """
     if not widths:
         return Layout()
-    layer = _assign_layers(len(widths), edges)
-    grid = _Grid(widths, edges, layer)
+    side, head = margin
+    targets = {e.target for e in edges}
+    heads = [head if n in targets else 0.0 for n in range(len(widths))]
+    wide = [w + 2 * side for w in widths]
+    moved = [
+        e._replace(port=0.5 + (e.port - 0.5) * widths[e.target] / wide[e.target])
+        for e in edges
+    ]
+    layer = _assign_layers(len(widths), moved)
+    grid = _Grid(wide, moved, layer)
     _reduce_crossings(grid)
     x = _place(grid)
-    return _finish(grid, x, heights, edges)
+    return _finish(grid, x, [h + t for h, t in zip(heights, heads)], moved, heads)
 
 
 def _assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
-    """Return layers by longest path; what has more users than arguments goes down."""
+    """Return layers by longest path; what needs little else goes down to its users."""
     arguments: list[list[int]] = [[] for _ in range(count)]
     users: list[list[int]] = [[] for _ in range(count)]
     for e in edges:
@@ -86,8 +100,9 @@ def _assign_layers(count: int, edges: Sequence[Edge]) -> list[int]:
         layer[node] = max((layer[a] + 1 for a in arguments[node]), default=0)
     for node in reversed(range(count)):
         # All edges to the users share one chain: moving down shortens it by one
-        # and lengthens the arguments' chains by one each at most.
-        if users[node] and len(set(arguments[node])) <= 1:
+        # and lengthens the arguments' chains by one each at most. Leaves come along.
+        inner = {a for a in arguments[node] if arguments[a]}
+        if users[node] and len(inner) <= 1:
             layer[node] = min(layer[u] for u in users[node]) - 1
     return layer
 
@@ -363,8 +378,13 @@ def isotonic(wishes: Sequence[float], weights: Sequence[float]) -> list[float]:
 
 
 def _finish(
-    grid: _Grid, x: list[float], heights: Sequence[float], edges: Sequence[Edge]
+    grid: _Grid,
+    x: list[float],
+    heights: Sequence[float],
+    edges: Sequence[Edge],
+    heads: Sequence[float],
 ) -> Layout:
+    """Return where all lies; `heights` are those of nodes with their heads."""
     nodes = range(grid.nodes)
     left = min(x[n] - grid.widths[n] / 2 for n in range(len(x)))
     x = [v - left for v in x]
@@ -384,8 +404,21 @@ def _finish(
             route += [(x[bend], tops[depth]), (x[bend], bottoms[depth])]
         end = tx + (e.port - 0.5) * grid.widths[e.target]
         route += [(end, tops[grid.layer[e.target]])]
-        route += [(end, ty - heights[e.target] / 2)]
-        out.routes.append(route)
+        route += [(end, ty - heights[e.target] / 2 + heads[e.target])]
+        out.routes.append(_shortened(route))
+    out.centers = [(x, y + head / 2) for (x, y), head in zip(out.centers, heads)]
+    return out
+
+
+def _shortened(route: Sequence[Point]) -> list[Point]:
+    """Return a route without the points between which it goes straight on."""
+    out: list[Point] = []
+    for place, point in enumerate(route):
+        # a gap that is passed without going sideways: two straight pieces are one
+        if place % 2 and len(out) > 2 and out[-1][0] == out[-2][0] == point[0]:
+            out[-2:] = [point]
+        else:
+            out.append(point)
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from graphc.surfaces.draw.diagram import Diagram
+from graphc.surfaces.draw.places import Cluster, clusters
 from graphc.surfaces.draw.scene import STYLES, TEXT
 from graphc.types.errors import DrawError
 
@@ -35,7 +36,11 @@ def mermaid(diagram: Diagram) -> str:
         kinds = f"{box.kind},output" if box.is_output else box.kind
         out.append(f"  n{number}{before}{label}{after}")
         out.append(f"  class n{number} {kinds}")
-    out += [f"  n{e.source} --> n{e.target}" for e in diagram.edges]
+    for edge, mark in zip(diagram.edges, diagram.marks):
+        numbers = "<br/>".join(_escaped(m) for m in mark if m)
+        label = f'|"{numbers}"|' if numbers else ""
+        out.append(f"  n{edge.source} -->{label} n{edge.target}")
+    _add_clusters(out, clusters(diagram.nodes))
     for kind, style in STYLES.items():
         dash = ",stroke-dasharray:4 3" if style.dash else ""
         out.append(
@@ -51,6 +56,22 @@ def mermaid(diagram: Diagram) -> str:
             ".svg or .html."
         )
     return text
+
+
+def _add_clusters(out: list[str], root: Cluster) -> None:
+    """Write scopes as nested subgraphs that name their boxes."""
+    count = 0
+    stack: list[Cluster | None] = [*reversed(root.parts)]
+    while stack:
+        cluster = stack.pop()
+        if cluster is None:
+            out.append("  end")
+            continue
+        out.append(f'  subgraph scope{count}["{_escaped(cluster.label)}"]')
+        count += 1
+        out += [f"  n{box}" for box in cluster.boxes]
+        stack.append(None)
+        stack += reversed(cluster.parts)
 
 
 def _escaped(text: str) -> str:

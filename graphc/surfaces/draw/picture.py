@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
+from graphc.graph.origin import passage_of
 from graphc.graph.text import printable
-from graphc.surfaces.draw.diagram import Diagram, diagram, graph_of
+from graphc.surfaces.draw.diagram import Diagram, diagram, graph_of, shorten
 from graphc.surfaces.draw.files import write_atomically
 from graphc.surfaces.draw.formats import FORMATS, rendered
 from graphc.surfaces.draw.scene import Scene, compose
+from graphc.types.errors import DrawError
+
+if TYPE_CHECKING:
+    from graphc.runtime.function import Function
 
 NOTEBOOK_BOXES = 300
 """Nodes above which a notebook is given the viewer, not a picture."""
@@ -39,16 +44,27 @@ class Picture:
         notes: Mapping[Node, str] | None = None,
         at: Mapping[Node, Any] | None = None,
         sizes: Mapping[str, int] | None = None,
+        function: Function | None = None,
     ):
         self.graph = graph
         self._output_names = output_names
         self._sizes = dict(sizes or {})
-        self._flow = None
+        self._function = function
+        self._source = graph if function is None else function.original
+        self._flow = here = None
         if at is not None:
             from graphc.surfaces.draw.propagation import propagate
 
-            self._flow = propagate(graph, at)
-        self.diagram: Diagram = diagram(graph, output_names, forward, notes)
+            self._flow = here = propagate(self._source, at)
+            if function is not None:
+                here = propagate(graph, at)
+        self.diagram: Diagram = diagram(graph, output_names, forward, notes, here)
+        # The viewer begins with what was written, and has its own place for numbers.
+        self._first = self.diagram
+        if function is not None:
+            self._first = diagram(self._source, output_names)
+        elif here is not None:
+            self._first = diagram(graph, output_names, forward, notes)
 
     @cached_property
     def scene(self) -> Scene:
@@ -61,19 +77,39 @@ class Picture:
         from graphc.surfaces.draw.content import content
 
         return content(
-            self.graph, self.diagram, self._output_names, self._sizes, self._flow
+            self._source,
+            self._first,
+            self._output_names,
+            self._sizes,
+            self._flow,
+            self._function,
         )
+
+    def boxes(self, suffix: str) -> int:
+        """Return how many boxes a format would have to show."""
+        return len((self._first if suffix == ".html" else self.diagram).boxes)
 
     @property
     def title(self) -> str:
         """A line that says what is drawn."""
-        names = [o.name for o in self.graph.outputs if o.name]
-        return printable(", ".join(names[:3]) or f"{len(self.graph)} nodes")
+        outputs = self._source.outputs
+        given = self._output_names or [""] * len(outputs)
+        names = [o.name or n for o, n in zip(outputs, given)]
+        names = [n for n in names if n and not n.startswith("[")]
+        more = ", \N{HORIZONTAL ELLIPSIS}" if len(names) > 3 else ""
+        if not names:  # what the user wrote
+            names = [passage_of(o.site).text for o in outputs[:1] if o.site]
+        return shorten(printable(", ".join(names[:3]) + more)) or "graph"
 
     @property
     def text(self) -> str:
         """The graph as text: one line per node, in topological order."""
         return str(self.graph)
+
+    @property
+    def tree(self) -> str:
+        """The graph as a text tree: outputs over what they are computed from."""
+        return rendered(self, ".txt").decode().rstrip("\n")
 
     @property
     def dot(self) -> str:
@@ -146,7 +182,7 @@ def draw(
     *,
     forward: Any = None,
     notes: Mapping[Node, str] | None = None,
-    at: Mapping[Any, Any] | None = None,
+    at: Mapping[Any, Any] | list[Any] | tuple[Any, ...] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> Picture:
     """Draw a graph.
@@ -163,7 +199,7 @@ def draw(
         Where to write it. The suffix chooses the format: ``.svg``; ``.html`` (a
         viewer to search, fold and step through); ``.png`` and
         ``.pdf`` (which need matplotlib); ``.mmd`` (Mermaid), ``.dot`` (Graphviz);
-        ``.graphml``, ``.json`` and ``.txt``. A file is written whole or not at all.
+        ``.graphml``, ``.json``, ``.txt`` (a tree). It is written whole or not at all.
     forward : expression or nested containers of expressions, optional
         What these need is drawn as the forward part, everything else as backward.
         By default that is the first scalar output, if there are several outputs: a
@@ -171,13 +207,15 @@ def draw(
     notes : mapping of expression to str, optional
         A further line in the boxes of these expressions, such as a value.
 
-    at : dict of input to array, optional
-        A value for each input; keys may be names. The ``.html`` viewer then shows the
-        values of all nodes, and the gradients of the first scalar output. (Other
-        formats show them where `notes` has them.)
+    at : dict of input to array, or list or tuple of arrays, optional
+        A value for each input; keys may be names, and a list or a tuple holds the
+        arguments of a call of a compiled function. Pictures then show the values of
+        nodes, and the gradients of the first scalar output, at the ends of edges where
+        they are short. The ``.html`` viewer plays them, and colours by time: the steps
+        of a call are timed (`Function.profile`); an expression is compiled for that.
     sizes : dict of str to int, optional
         Values of symbolic sizes by which the ``.html`` viewer colours costs; those
-        left out are taken as 100.
+        left out are as in `at`, or else taken as 100.
 
     Returns
     -------
@@ -209,7 +247,24 @@ def draw(
     chosen = None
     if forward is not None:
         chosen, _ = flatten_expressions(forward, "forward")
-    picture = Picture(graph, names, chosen, notes, at, sizes)
+    function = _function(subject)
+    if isinstance(at, (list, tuple)):
+        if function is None:
+            raise DrawError(
+                "draw: at= is a list of arguments, and what is drawn is no compiled "
+                "function. Give a dictionary {input: array}."
+            )
+        signature = function._signature
+        at = dict(zip(signature.nodes, signature.leaves(at, {})))
+    picture = Picture(graph, names, chosen, notes, at, sizes, function)
     if path is not None:
         picture.save(path)
     return picture
+
+
+def _function(subject: Any) -> Function | None:
+    if isinstance(subject, (Node, Graph)) or not hasattr(subject, "original"):
+        return None
+    from graphc.runtime.function import Function
+
+    return subject if isinstance(subject, Function) else None

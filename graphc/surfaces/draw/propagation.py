@@ -35,12 +35,15 @@ class Propagation(NamedTuple):
     shares : dict of (Node, int) to numpy.ndarray
         For a node and the place of an argument: what flows back along that edge. The
         shares of a node's users add up to its gradient.
+    sizes : dict of str to int
+        What symbolic sizes are.
     """
 
     values: dict[Node, np.ndarray]
     root: Node | None
     gradients: dict[Node, np.ndarray]
     shares: dict[tuple[Node, int], np.ndarray]
+    sizes: dict[str, int]
 
 
 def propagate(graph: Graph, at: Any) -> Propagation:
@@ -70,21 +73,23 @@ def propagate(graph: Graph, at: Any) -> Propagation:
     reference.check_equalities(reference.equalities(graph), dims)
     reference.check_requirements(reference.requirements(graph), dims)
     nodes = graph.nodes
-    values = _computed(Graph(list(arrays), nodes), arrays, dims)
+    values = {**arrays, **_computed(Graph(list(arrays), nodes), arrays, dims)}
+    sizes = {str(dim): size for dim, size in dims.items()}
     root = next((o for o in graph.outputs if not o.shape and is_float(o.dtype)), None)
     if root is None:
-        return Propagation(values, None, {}, {})
+        return Propagation(values, None, {}, {}, sizes)
     try:
         gradients, shares = _backward(root, values, dims)
     except NotDifferentiableError:
-        return Propagation(values, None, {}, {})
-    return Propagation(values, root, gradients, shares)
+        return Propagation(values, None, {}, {}, sizes)
+    return Propagation(values, root, gradients, shares, sizes)
 
 
 def _arrays(graph: Graph, at: Any) -> dict[Node, np.ndarray]:
     if not isinstance(at, Mapping):
         raise DrawError("draw: at must be a dictionary {input: array}.")
-    inputs = {n: None for n in graph.nodes if n.op is input_}
+    needed = [n for n in graph.nodes if n.op is input_]
+    inputs = dict.fromkeys([*needed, *graph.inputs])
     named: dict[str | None, list[Node]] = {}
     for node in inputs:
         named.setdefault(node.name, []).append(node)
@@ -96,7 +101,7 @@ def _arrays(graph: Graph, at: Any) -> dict[Node, np.ndarray]:
             names = ", ".join(sorted(str(n) for n in named))
             raise DrawError(f"draw: at= has {label}, no one input of {names}.")
         given[found[0]] = as_input(found[0], value)
-    for node in inputs:
+    for node in needed:
         if node not in given:
             raise DrawError(
                 f"draw: at= has no value for the input {node.label()}"
@@ -147,31 +152,3 @@ def _share(
     given = {a: values[b] for a, b in zip(args, node.args)}
     (out,) = reference.interpret(Graph([], [back]), {**given, seed: gradient}, dims)
     return out
-
-
-def summary(array: np.ndarray) -> str:
-    """Return an array in few characters: its numbers if few, else their range."""
-    if not array.ndim:
-        return number(array[()])
-    if not array.size:
-        return "[]"
-    if array.ndim == 1 and array.size <= 4:
-        return f"[{', '.join(number(v) for v in array)}]"
-    if array.dtype.kind == "b":
-        return f"{int(array.sum())} of {array.size} true"
-    known = array[~np.isnan(array)] if array.dtype.kind == "f" else array
-    if not known.size:
-        return "all nan"
-    low, high = number(known.min()), number(known.max())
-    missing = f", {array.size - known.size} nan" if known.size < array.size else ""
-    return f"all {low}{missing}" if low == high else f"{low} .. {high}{missing}"
-
-
-def number(value: Any) -> str:
-    """Return a number with three significant digits."""
-    return f"{value:.3g}" if isinstance(value, np.floating) else str(value)
-
-
-def full_text(array: np.ndarray) -> str:
-    """Return an array as NumPy prints it, large ones shortened."""
-    return np.array2string(array, precision=6, threshold=200, max_line_width=60)

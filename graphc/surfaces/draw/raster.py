@@ -84,6 +84,18 @@ def _figure(scene: Scene, suffix: str, scale: float = 1.0) -> Any:
         _add(axes, s.arrow(route), facecolor=color, linewidth=0)
     for box, x, y, width, height in (*scene.boxes, *scene.legend):
         _add_box(axes, box, (x, y, width, height), scale)
+    for mark in scene.marks:
+        axes.text(
+            mark.x,
+            mark.y,
+            mark.text,
+            color=mark.color,
+            fontsize=s.MARK_SIZE * scale,
+            family="DejaVu Sans Mono",
+            ha="right" if mark.left else "left",
+            va="baseline",
+            parse_math=False,
+        )
     return figure
 
 

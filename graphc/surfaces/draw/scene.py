@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.surfaces.draw.diagram import Box, Diagram, columns
 from graphc.surfaces.draw.layout import Layout, Point, layered
@@ -20,7 +21,13 @@ COLUMN = 0.605 * FONT_SIZE
 PADDING = (12.0, 6.0)
 MARGIN = 16.0
 ARROW = (3.2, 7.0)
+MARK_SIZE = 10.0
+MARK_ROOM = (14.0, 24.0)
+"""Beside and above boxes, where numbers stand at the ends of edges."""
 TEXT = "#1a1a1a"
+VALUE = "#2878b5"
+GRADIENT = "#c05a10"
+"""Of numbers, which lie on the paper: readable on light and on dark."""
 LINE = "#767676"
 CUT = 9.0
 
@@ -45,6 +52,16 @@ STYLES = {
 }
 
 
+class Mark(NamedTuple):
+    """A number at the end of an edge; `left` of it or right."""
+
+    text: str
+    x: float
+    y: float
+    color: str
+    left: bool
+
+
 @dataclass(frozen=True)
 class Scene:
     """A diagram with every box and edge in its place, the margin included."""
@@ -53,6 +70,7 @@ class Scene:
     """Box, left, top, width, height."""
     edges: Sequence[tuple[str, list[Point]]]
     """Colour and route."""
+    marks: Sequence[Mark]
     legend: Sequence[tuple[Box, float, float, float, float]]
     width: float
     height: float
@@ -78,7 +96,10 @@ def compose(diagram: Diagram) -> Scene:
     """Return the scene of a diagram."""
     sizes = [box_size(b) for b in diagram.boxes]
     layout: Layout = layered(
-        [w for w, _ in sizes], [h for _, h in sizes], diagram.edges
+        [w for w, _ in sizes],
+        [h for _, h in sizes],
+        diagram.edges,
+        MARK_ROOM if any(map(any, diagram.marks)) else (0.0, 0.0),
     )
     boxes = [
         (box, x - w / 2 + MARGIN, y - h / 2 + MARGIN, w, h)
@@ -91,9 +112,26 @@ def compose(diagram: Diagram) -> Scene:
         )
         for e, route in zip(diagram.edges, layout.routes)
     ]
+    marks = [
+        mark
+        for edge, (_, route), texts in zip(diagram.edges, edges, diagram.marks)
+        for mark in _marks(edge.port, route[-1], texts)
+    ]
     legend, width, height = _legend(diagram, layout.height + 2 * MARGIN)
     width = max(layout.width + 2 * MARGIN, width)
-    return Scene(boxes, edges, legend, width, height)
+    return Scene(boxes, edges, marks, legend, width, height)
+
+
+def _marks(port: float, end: Point, texts: tuple[str, str]) -> list[Mark]:
+    """Return what flows along an edge over what flows back, beside its end."""
+    left = port < 0.5
+    x = end[0] + (-5.0 if left else 5.0)
+    lines = ((texts[0], VALUE, 20.0), (texts[1], GRADIENT, 9.0))
+    return [Mark(text, x, end[1] - y, c, left) for text, c, y in lines if text]
+
+
+def _goes_back(diagram: Diagram) -> bool:
+    return any(back for _, back in diagram.marks)
 
 
 def _legend(
@@ -103,6 +141,9 @@ def _legend(
     shown = [Box(k, k, (), False, "") for k in STYLES if k in kinds]
     if any(b.is_output for b in diagram.boxes):
         shown.append(Box("forward", "output: double border", (), True, ""))
+    if any(map(any, diagram.marks)):
+        details = ("over the gradient that flows back",) if _goes_back(diagram) else ()
+        shown.append(Box("constant", "at an edge: its value", details, False, ""))
     placed = []
     x, tallest = MARGIN, 0.0
     for box in shown:

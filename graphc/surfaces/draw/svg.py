@@ -32,6 +32,13 @@ def svg(scene: Scene) -> str:
                 out.append(element)
     for box, x, y, width, height in (*scene.boxes, *scene.legend):
         out.append(_box(box, x, y, width, height))
+    for mark in scene.marks:
+        anchor = "end" if mark.left else "start"
+        out.append(
+            f'<text x="{mark.x:.1f}" y="{mark.y:.1f}" fill="{mark.color}" '
+            f'font-size="{s.MARK_SIZE:g}" style="text-anchor:{anchor}">'
+            f"{escape(mark.text)}</text>"
+        )
     out.append("</svg>")
     return "\n".join(out) + "\n"
 

@@ -25,6 +25,7 @@ from graphc.backends.cpu.vector_math.notation import (
     pair,
     parts,
     polynomial,
+    short_polynomial,
     sqrt,
     times,
     two_product,
@@ -57,13 +58,18 @@ def power_of_two(t: Number, shift: int = 0) -> Number:
     return (biased << form.fraction_bits).as_float()
 
 
-def scale(y: Number, t: Number) -> Number:
-    """Return ``y * 2**n`` of `reduce`, rounded once where it is subnormal."""
+def scale(y: Number, t: Number, added: int = 0) -> Number:
+    """Return ``(y + added) * 2**n`` of `reduce`; `added` is 0 or 1.
+
+    It is rounded once more where it is subnormal.
+    """
     form = t.format
     biased = t.bits() + _wrapped(2 * form.bias - form.bits(form.rounder), form)
     half = biased >> 1
     first = (half << form.fraction_bits).as_float()
     second = ((biased - half) << form.fraction_bits).as_float()
+    if added:
+        return fma(y, first, first) * second
     return y * first * second
 
 
@@ -73,14 +79,14 @@ def _wrapped(value: int, form: Format) -> int:
 
 def expm1_reduced(r: Number) -> Number:
     """Return ``exp(r) - 1`` for ``|r| <= ln(2)/2``."""
-    return fma(r * r, polynomial(coefficients.EXP, r), r)
+    return fma(r * r, short_polynomial(coefficients.EXP, r), r)
 
 
 def exp(x: Number) -> Number:
     """Return e**x."""
     low, high = exp_bounds(x.format)
     t, _, r = reduce(at_least(at_most(x, high), low))
-    return scale(expm1_reduced(r) + 1.0, t)
+    return scale(expm1_reduced(r), t, 1)
 
 
 def exp_of_pair(high: Number, low: Number, factor: Pair | None = None) -> Number:
@@ -89,7 +95,7 @@ def exp_of_pair(high: Number, low: Number, factor: Pair | None = None) -> Number
     t, _, r = reduce(at_least(at_most(high, above), below))
     less_one = expm1_reduced(r + low)
     if factor is None:
-        return scale(less_one + 1.0, t)
+        return scale(less_one, t, 1)
     power, power_low = fast_two_sum(high.constant(1.0), less_one)
     rest = fma(power, factor[1], power_low * factor[0])
     return scale(fma(power, factor[0], rest), t)

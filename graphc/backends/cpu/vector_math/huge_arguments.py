@@ -6,7 +6,8 @@ argument exceeds the reach of the vector code. A branch in a loop's body would k
 LLVM from vectorizing the loop, so the test is inside a function of its own,
 ``corrected(x, y)``, which returns y except for huge x; for each length of vectors
 there is a variant that tests all elements at once, announced to the loop vectorizer
-by the attribute ``vector-function-abi-variant``. In a module without loops worth
+by the attribute ``vector-function-abi-variant``, and inlined after it: constants and
+other values then stay in registers past the test. In a module without loops worth
 vectorizing (`LlvmModule.loops`) the function is inlined: a predicted branch costs a
 lone value nothing, a call makes it save and reload all registers.
 
@@ -71,6 +72,7 @@ def _define(
     for n in _LENGTHS[kind] if module.loops else ():
         vector = f"<{n} x {kind}>"
         size = module.declare(f"llvm.fabs.v{n}{suffix}", vector, [vector])
+        module.declare("llvm.expect.i1", "i1", ["i1", "i1"])
         module.keep(f"{symbol}.x{n}")
         module.definitions[f"{symbol}.x{n}"] = _VARIANT.format(
             symbol=symbol, n=n, kind=kind, vector=vector, size=size, reach=reach
@@ -99,14 +101,22 @@ fast:
 
 _VARIANT = """\
 define internal {vector} @{symbol}.x{n}({vector} %x, {vector} %y)
-noinline nounwind willreturn memory(none) {{
+alwaysinline nounwind willreturn memory(none) {{
   %size = call {vector} {size}({vector} %x)
   %huge = fcmp ogt {vector} %size, splat ({kind} {reach:e})
   %bits = bitcast <{n} x i1> %huge to i{n}
   %none = icmp eq i{n} %bits, 0
-  br i1 %none, label %fast, label %loop
+  %likely = call i1 @llvm.expect.i1(i1 %none, i1 true)
+  br i1 %likely, label %fast, label %slow
 fast:
   ret {vector} %y
+slow:
+  %exact = call {vector} @{symbol}.x{n}.slow({vector} %x, {vector} %y)
+  ret {vector} %exact
+}}
+define internal {vector} @{symbol}.x{n}.slow({vector} %x, {vector} %y)
+noinline cold nounwind willreturn memory(none) {{
+  br label %loop
 loop:
   %i = phi i64 [ 0, %0 ], [ %next, %loop ]
   %results = phi {vector} [ %y, %0 ], [ %inserted, %loop ]

@@ -216,14 +216,25 @@ def polynomial(table: Mapping[str, Sequence[float]], x: Number) -> Number:
     number of steps: a value alone does not wait for one multiplication after another.
     """
     lowest, *rest = table[x.format.name]
-    terms: list[Any] = rest
+    return fma(x, _in_pairs(rest, x), lowest) if rest else x.constant(lowest)
+
+
+def short_polynomial(table: Mapping[str, Sequence[float]], x: Number) -> Number:
+    """As `polynomial`, one step shorter: the lowest term takes part in the pairs.
+
+    For a value that is a small part of what it is added to.
+    """
+    return _in_pairs(table[x.format.name], x)
+
+
+def _in_pairs(terms: Sequence[Any], x: Number) -> Any:
     power = x
     while len(terms) > 1:
         ends = [*terms[1::2], None]
         terms = [a if b is None else fma(power, b, a) for a, b in zip(terms[::2], ends)]
         if len(terms) > 1:
             power = power * power
-    return fma(x, terms[0], lowest) if terms else x.constant(lowest)
+    return terms[0]
 
 
 # ------------------------------------------- pairs: a number as an unrounded sum

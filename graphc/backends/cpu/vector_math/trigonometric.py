@@ -20,6 +20,7 @@ from graphc.backends.cpu.vector_math.notation import (
     parts,
     polynomial,
     quotient,
+    short_polynomial,
     sqrt,
     total,
     where,
@@ -49,7 +50,7 @@ def sin_parts(r: Number, low: Number) -> Pair:
     Both are -0.0 for r = -0.0, so that their difference is.
     """
     z = r * r
-    return r, (r * z) * polynomial(coefficients.SIN, z) - low
+    return r, fma(r * z, short_polynomial(coefficients.SIN, z), -low)
 
 
 def sin_reduced(r: Number, low: Number) -> Number:
@@ -63,8 +64,8 @@ def cos_parts(r: Number, low: Number) -> Pair:
     z = r * r
     half = z * 0.5
     high = 1.0 - half
-    rest = (1.0 - high) - half
-    return high, rest + fma(z * z, polynomial(coefficients.COS, z), -(r * low))
+    rest = fma(-r, low, (1.0 - high) - half)
+    return high, fma(z * z, short_polynomial(coefficients.COS, z), rest)
 
 
 def cos_reduced(r: Number, low: Number) -> Number:

@@ -37,6 +37,8 @@ graphc.Player = class {
   go(time) {
     this.time = Math.max(0, Math.min(this.steps.length - 1, time));
     this.note();
+    const now = this.now();
+    if (now) this.app.view.reveal(this.app.itemOf(now[1]));
     this.app.view.redraw();
   }
 
@@ -87,7 +89,7 @@ graphc.Player = class {
 graphc.SCALE = ["#00224e", "#123570", "#3b496c", "#575d6d", "#707173", "#8a8678", "#a59c74", "#c3b369", "#e1cc55", "#fee838"];
 
 graphc.heat = function (value, low, high) {
-  if (!value) return { fill: graphc.SCALE[0], text: "#ffffff" };
+  if (!value) return { fill: "var(--bar)", text: "var(--text)" }; // it costs nothing
   const t = high > low ? Math.log(value / low) / Math.log(high / low) : 1;
   const step = Math.max(0, Math.min(9, Math.round(t * 9)));
   return { fill: graphc.SCALE[step], text: step < 5 ? "#ffffff" : "#000000" };

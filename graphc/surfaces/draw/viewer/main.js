@@ -21,15 +21,19 @@ graphc.App = class {
     this.view.style = {
       classes: (t) => this.classes(t), fill: (t) => this.fill(t),
       extra: (t) => (t.group ? [] : this.player.extra(t.boxes[0])),
-      edgeClass: (e) => this.edgeClass(e), edgeTexts: (e) => this.player.edgeTexts(e),
+      clusterClass: (c) => (c.id === this.selectedGroup ? "selected" : ""), edgeClass: (e) => this.edgeClass(e), edgeTexts: (e) => this.player.edgeTexts(e),
     };
     this.data.stages.forEach((stage, i) => {
       const option = graphc.element("option", `${i}: ${stage.name}`, get("stage"));
       option.value = String(i);
     });
-    if (!this.data.kernels.length) get("group").querySelector("[value=kernel]").disabled = true;
-    if (this.data.stages[0].boxes.length > 300) {
-      this.by = "line";
+    const disable = (id, value) => (get(id).querySelector(`[value=${value}]`).disabled = true);
+    if (!this.data.kernels.length) disable("group", "kernel");
+    if (!this.data.scopes.length) disable("group", "scope");
+    if (!this.data.steps.length) disable("colour", "t");
+    const boxes = this.data.stages[0].boxes.length, given = this.data.scopes.some((s) => !s.function);
+    if (boxes > (given ? 100 : 300)) {
+      this.by = given ? "scope" : "line";
       this.side = get("side").checked = this.data.stages[0].boxes.some((b) => b.kind === "backward");
     }
     get("group").value = this.by;
@@ -56,7 +60,7 @@ graphc.App = class {
     }
     this.addedSet = new Set(this.added || []);
     const count = `${stage.boxes.length} boxes`;
-    this.get("stage-note").textContent = this.added ? `${this.added.length} added, ${this.removed.length} removed, ${this.rebuilt.size} on new arguments, ${count}` : count;
+    this.get("stage-note").textContent = this.added ? `${count}: ${this.added.length} added, ${this.removed.length} removed` : count;
     this.users = null;
     const both = stage.boxes.some((b) => b.kind === "backward");
     this.get("side").disabled = !both;
@@ -70,7 +74,10 @@ graphc.App = class {
   /** Nodes are immutable: what stands on something new is new too, though it reads the
       same. Only what has no counterpart among those that went was made by a rule. */
   compare(fresh, gone) {
-    const text = (box) => [...box.lines, this.data.nodes[box.n].line].join("\n");
+    const text = (box) => {
+      const row = this.data.nodes[box.n]; // a title names arguments, so it may change
+      return [row.op, row.name, row.params, row.type, row.line, ...box.lines.slice(2)].join("\n");
+    };
     const left = new Map();
     for (const box of gone) left.set(text(box), (left.get(text(box)) || 0) + 1);
     this.added = [];
@@ -91,6 +98,7 @@ graphc.App = class {
     graphc.place(this.stageNow, this.shown, this.side && this.stageNow.boxes.some((b) => b.kind === "backward"));
     this.kept = new Set(this.side ? this.shown.edges.filter((e) => e.read).map((e) => e.s) : []);
     this.shown.items.forEach((t, i) => (t.index = i));
+    graphc.placeClusters(this.shown);
     this.view.show(this.shown);
     if (fit) this.view.start();
     this.legend();
@@ -98,7 +106,23 @@ graphc.App = class {
 
   // ------------------------------------------------------------------ looks
 
-  costOf(t) { return t.boxes.reduce((sum, b) => sum + (this.data.nodes[this.stageNow.boxes[b].n][this.colour] || 0), 0); }
+  costOf(t) {
+    if (this.colour === "t") return this.timeOf(t.boxes);
+    return t.boxes.reduce((sum, b) => sum + (this.data.nodes[this.stageNow.boxes[b].n][this.colour] || 0), 0);
+  }
+
+  /** Seconds of the steps that compute some boxes, each once: what is fused into one
+      kernel, or run in one pipeline, cannot be timed apart. */
+  timeOf(boxes) {
+    const { kernels, nodes, steps } = this.data, found = new Set();
+    for (const b of boxes) for (const k of nodes[this.stageNow.boxes[b].n].kernels || []) found.add(kernels[k].step);
+    return [...found].reduce((sum, s) => sum + (steps[s] || 0), 0);
+  }
+
+  stepText(row) {
+    const { kernels } = this.data, step = kernels[row.kernels[0]].step;
+    return kernels.filter((k) => k.step === step).length > 1 ? "pipeline" : "kernel";
+  }
 
   fill(t) { return this.colour ? graphc.heat(this.costOf(t), this.low, this.high) : null; }
 
@@ -128,12 +152,14 @@ graphc.App = class {
     place.replaceChildren();
     const entry = (text) => graphc.element("span", text, place);
     if (this.colour) {
-      entry(graphc.short(this.low === Infinity ? 0 : this.low));
+      const show = this.colour === "t" ? graphc.seconds : graphc.short;
+      entry(show(this.low === Infinity ? 0 : this.low));
       const bar = graphc.element("i", undefined, place);
       bar.className = "scale";
       bar.style.background = `linear-gradient(to right, ${graphc.SCALE.join(",")})`;
       const sizes = Object.entries(this.data.sizes).map(([k, v]) => `${k} = ${v}`).join(", ");
-      entry(`${graphc.short(this.high)} ${this.colour === "b" ? "bytes" : "flops"}${sizes ? " with " + sizes : ""}`);
+      if (this.colour === "t") entry(`${show(this.high)} measured, of the step that computes it`);
+      else entry(`${show(this.high)} ${this.colour === "b" ? "bytes" : "flops"}${sizes ? " with " + sizes : ""}`);
       return;
     }
     for (const kind of ["input", "constant", "forward", "backward"]) {
@@ -162,8 +188,7 @@ graphc.App = class {
   itemOf(box) { return this.shown.items[this.shown.itemOf[box]]; }
 
   goTo(box) {
-    const group = this.shown.groupOf[box];
-    if (group !== null && !this.openAll && !this.open.has(group)) { this.open.add(group); this.layout(false); }
+    if (this.itemOf(box).group) { this.shown.paths[box].forEach((id) => this.open.add(id)); this.layout(false); }
     this.view.center(this.itemOf(box));
     this.select(this.itemOf(box));
   }
@@ -176,6 +201,9 @@ graphc.App = class {
     this.view.center(this.itemOf(box));
     this.select(this.itemOf(box));
   }
+
+  /** The group that `f` folds or unfolds: the selected one, or that around a box. */
+  groupHere() { return this.selectedGroup ?? (this.selected === null ? null : this.shown.paths[this.selected].at(-1) ?? null); }
 
   links() {
     if (this.users) return;
@@ -206,7 +234,7 @@ graphc.App = class {
     if (wanted) {
       this.stageNow.boxes.forEach((box, i) => {
         const row = this.data.nodes[box.n], line = this.data.lines[row.line];
-        const text = [...box.lines, row.op, row.name, line ? `${line.file}:${line.line} ${line.text}` : ""].join("\n");
+        const text = [...box.lines, row.op, row.name, row.written, ...graphc.scopesOf(row).map((s) => this.data.scopes[s].name), line ? `${line.file}:${line.line} ${line.text}` : ""].join("\n");
         if (text.toLowerCase().includes(wanted)) this.hits.push(i);
       });
     }
@@ -229,7 +257,7 @@ graphc.App = class {
     on("search", "input", () => { this.find(); view.redraw(); });
     on("search", "keydown", (e) => { if (e.key === "Enter") this.nextHit(e.shiftKey ? -1 : 1); if (e.key === "Escape") { get("search").value = ""; this.find(); view.redraw(); get("canvas").focus(); } });
     on("group", "change", () => { this.by = get("group").value; this.open.clear(); this.openAll = false; this.select(null); this.layout(true); });
-    on("fold-all", "click", () => { if (!this.by) { this.by = "line"; get("group").value = "line"; } this.openAll = false; this.open.clear(); this.select(null); this.layout(true); });
+    on("fold-all", "click", () => { if (!this.by) { this.by = this.data.scopes.some((s) => !s.function) ? "scope" : "line"; get("group").value = this.by; } this.openAll = false; this.open.clear(); this.select(null); this.layout(true); });
     on("open-all", "click", () => { this.openAll = true; this.select(null); this.layout(true); });
     on("colour", "change", () => { this.colour = get("colour").value; this.layout(false); });
     on("side", "change", () => { this.side = get("side").checked; this.layout(true); });
@@ -274,7 +302,7 @@ graphc.App = class {
     canvas.addEventListener("click", (e) => { if (moved < 4) this.select(this.itemAt(e)); });
     canvas.addEventListener("dblclick", (e) => {
       const item = this.itemAt(e);
-      const group = item && (item.group || this.shown.groupOf[item.boxes[0]]);
+      const group = item && (item.group || this.shown.paths[item.boxes[0]].at(-1));
       if (group) this.toggle(group);
     });
   }
@@ -282,21 +310,23 @@ graphc.App = class {
   itemAt(e) {
     const at = this.get("canvas").getBoundingClientRect(), { view } = this;
     const x = (e.clientX - at.left - view.x) / view.scale, y = (e.clientY - at.top - view.y) / view.scale;
-    return this.shown.items.find((t) => Math.abs(x - t.x) <= t.w / 2 && Math.abs(y - t.y) <= t.h / 2) || null;
+    const item = this.shown.items.find((t) => Math.abs(x - t.x) <= t.w / 2 && Math.abs(y - t.y) <= t.h / 2);
+    const around = this.shown.clusters.filter((c) => x > c.x0 && x < c.x1 && y > c.y0 && y < c.y1).pop();
+    return item || (around ? { group: around.id, boxes: this.shown.groups.get(around.id).boxes, lines: around.lines } : null);
   }
 
   key(e) {
     if (e.ctrlKey || e.metaKey || e.altKey || /^(INPUT|SELECT)$/.test(e.target.tagName)) return;
     if (e.target.tagName === "BUTTON" && (e.key === " " || e.key === "Enter")) return;
-    const { view, player } = this, colours = ["", "b", "f"];
+    const { view, player } = this, colours = [...this.get("colour").options].filter((o) => !o.disabled).map((o) => o.value);
     const keys = {
       "/": () => this.get("search").focus(), "+": () => view.zoom(1.25), "=": () => view.zoom(1.25), "-": () => view.zoom(0.8), 0: () => view.fit(),
       "[": () => this.setStage(this.stage - 1), "]": () => this.setStage(this.stage + 1),
       ",": () => player.go((player.time ?? player.steps.length) - 1), ".": () => player.go((player.time ?? -1) + 1), " ": () => player.toggle(),
       n: () => this.nextHit(1), p: () => this.nextHit(-1), "?": () => this.panel.help(),
-      f: () => { const g = this.selectedGroup ?? (this.selected === null ? null : this.shown.groupOf[this.selected]); if (g !== null) this.toggle(g); },
+      f: () => { const g = this.groupHere(); if (g !== null) this.toggle(g); },
       b: () => { if (!this.get("side").disabled) { this.side = this.get("side").checked = !this.side; this.layout(true); } },
-      c: () => { this.colour = this.get("colour").value = colours[(colours.indexOf(this.colour) + 1) % 3]; this.layout(false); },
+      c: () => { this.colour = this.get("colour").value = colours[(colours.indexOf(this.colour) + 1) % colours.length]; this.layout(false); },
       Escape: () => { if (player.time !== null) player.end(); else this.select(null); },
       ArrowUp: () => this.walk(0, -1), ArrowDown: () => this.walk(0, 1), ArrowLeft: () => this.walk(-1, 0), ArrowRight: () => this.walk(1, 0),
     };

@@ -35,6 +35,13 @@ graphc.Panel = class {
     if (entries.length > 200) graphc.element("li", `and ${entries.length - 200} more`, list);
   }
 
+  /** A box in a list: what it is and its type, and the user's words if it has none. */
+  named(b) {
+    const box = this.app.stageNow.boxes[b], row = graphc.data.nodes[box.n];
+    const words = /\u00b7|^\w+$/.test(box.lines[0]) && box.kind !== "input" && row.written ? `  in ${graphc.shorten(row.written)}` : "";
+    return box.lines.slice(0, 2).join("  ") + words;
+  }
+
   button(text, go) {
     const made = graphc.element("button", text, this.place);
     made.onclick = go;
@@ -51,6 +58,7 @@ graphc.Panel = class {
       ["boxes", String(stage.boxes.length)], ["inputs", String(count("input"))],
       ["forward", String(count("forward"))], ["backward", String(count("backward"))],
       ["flops", graphc.short(sum("f"))], ["bytes", graphc.short(sum("b"))],
+      ["measured time", data.steps.length ? graphc.seconds(data.steps.reduce((a, b) => a + b, 0)) : ""],
       ["sizes", Object.entries(data.sizes).map(([k, v]) => `${k} = ${v}`).join(", ")],
       ["kernels", String(data.kernels.length)], ["note", data.note],
     ]);
@@ -85,7 +93,7 @@ graphc.Panel = class {
     const { app } = this, stage = app.stageNow, kept = app.keptBoxes();
     if (!kept.length) return;
     const bytes = kept.map((i) => `${graphc.data.nodes[stage.boxes[i].n].size}`);
-    this.links(`The backward reads (${kept.length})`, kept.map((i, k) => [`${stage.boxes[i].lines[0]}: ${bytes[k]} bytes`, () => app.goTo(i)]));
+    this.links(`The backward reads (${kept.length})`, kept.map((i, k) => [`${this.named(i)}: ${bytes[k]} bytes`, () => app.goTo(i)]));
   }
 
   group(item) {
@@ -93,11 +101,12 @@ graphc.Panel = class {
     const { app } = this, stage = app.stageNow;
     graphc.element("h2", item.lines[0], this.place);
     const total = (key) => graphc.short(item.boxes.reduce((sum, b) => sum + (graphc.data.nodes[stage.boxes[b].n][key] || 0), 0));
-    this.facts([["nodes", String(item.boxes.length)], ["flops", total("f")], ["bytes", total("b")], ["made at", item.lines[1]]]);
-    this.button("unfold (f)", () => app.toggle(item.group)).id = "unfold";
-    this.links("Members", item.boxes.map((b) => [stage.boxes[b].lines.join("  "), () => app.goTo(b)]));
+    const open = app.openAll || app.open.has(item.group), time = app.timeOf(item.boxes);
+    this.facts([["nodes", String(item.boxes.length)], ["flops", total("f")], ["bytes", total("b")], ["measured time", time ? graphc.seconds(time) : ""], ["about", item.lines.slice(1).join("; ")]]);
+    this.button(open ? "fold (f)" : "unfold (f)", () => app.toggle(item.group)).id = open ? "fold" : "unfold";
+    this.links("Members", item.boxes.map((b) => [this.named(b), () => app.goTo(b)]));
     const row = graphc.data.nodes[stage.boxes[item.boxes[0]].n];
-    if (app.by === "kernel") this.listing(row.kernels[0]);
+    if (app.by === "kernel" && row.kernels) this.listing(row.kernels[0]);
   }
 
   node(i) {
@@ -110,9 +119,12 @@ graphc.Panel = class {
       ["op", row.op], ["name", row.name], ["type", row.type], ["formula", row.formula],
       ["params", (row.params || []).join(", ")], ["kind", box.kind], ["output", box.out ? box.lines.slice(2).join(", ") || "yes" : ""],
       ["made at", line && `${line.file}:${line.line}`], ["source", line && line.text],
+      ["written", row.written !== (line && line.text) ? row.written : ""],
+      ["scope", graphc.scopesOf(row).map((s) => data.scopes[s].name).join(" / ")],
       ["flops", row.flops], ["function calls", row.calls], ["flops and calls", /^\d*$/.test(row.flops || "") ? "" : graphc.short(row.f || 0)],
       ["bytes moved", cost(row.bytes, row.b)], ["its size", row.size && `${row.size} bytes`],
-      ["kernel", row.kernels ? row.kernels.join(", ") : data.kernels.length && box.kind !== "input" ? "none: rewritten, or in memory" : ""],
+      ["measured time", data.steps.length && row.kernels ? `${graphc.seconds(app.timeOf([i]))} of its ${app.stepText(row)}` : ""],
+      ["kernel", row.kernels ? row.kernels.join(", ") + (row.merged ? ", into which it was rewritten" : "") : data.kernels.length && box.kind !== "input" ? "none: rewritten, or in memory" : ""],
     ]);
     if (flow && flow.values[box.n]) {
       graphc.element("h3", "Value", this.place);
@@ -122,8 +134,9 @@ graphc.Panel = class {
         graphc.element("pre", flow.gradients[box.n][1], this.place).className = "gradient";
       }
     }
-    if (app.shown.groupOf[i] !== null) this.button("fold its group (f)", () => app.toggle(app.shown.groupOf[i])).id = "fold";
-    const named = (b) => [stage.boxes[b].lines.join("  "), () => app.goTo(b)];
+    const group = app.shown.paths[i].at(-1);
+    if (group !== undefined) this.button("fold its group (f)", () => app.toggle(group)).id = "fold";
+    const named = (b) => [this.named(b), () => app.goTo(b)];
     this.links("Arguments", app.argumentsOf(i).map(named));
     this.links("Used by", app.usersOf(i).map(named));
     (row.kernels || []).slice(0, 3).forEach((k) => this.listing(k));
@@ -134,11 +147,16 @@ graphc.Panel = class {
     this.listing(i);
     const stage = this.app.stageNow;
     const members = stage.boxes.map((_, b) => b).filter((b) => (graphc.data.nodes[stage.boxes[b].n].kernels || []).includes(i));
-    this.links("Its nodes in this stage", members.map((b) => [stage.boxes[b].lines.join("  "), () => this.app.goTo(b)]));
+    this.links("Its nodes in this stage", members.map((b) => [this.named(b), () => this.app.goTo(b)]));
   }
 
   listing(k) {
-    graphc.element("h3", `Kernel ${k}: ${graphc.data.kernels[k].label}`, this.place);
+    const { kernels, steps } = graphc.data, { label, step } = kernels[k];
+    graphc.element("h3", `Kernel ${k}: ${label.length > 120 ? label.slice(0, 120) + "\u2026" : label}`, this.place);
+    if (steps[step] !== undefined) {
+      const shared = kernels.filter((other) => other.step === step).length > 1 ? ", of the pipeline it is part of" : "";
+      graphc.element("p", `${graphc.seconds(steps[step])} measured${shared}`, this.place);
+    }
     graphc.element("pre", graphc.data.kernels[k].source, this.place).className = "listing";
   }
 
@@ -152,6 +170,11 @@ graphc.Panel = class {
       ["c", "next colouring"], ["Esc", "select nothing"],
     ]);
   }
+};
+
+graphc.seconds = function (t) {
+  for (const [unit, size] of [["s", 1], ["ms", 1e-3], ["\u00b5s", 1e-6]]) if (t >= size) return `${+(t / size).toPrecision(3)} ${unit}`;
+  return `${+(t * 1e9).toPrecision(3)} ns`;
 };
 
 graphc.short = function (n) {

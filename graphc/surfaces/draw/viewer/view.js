@@ -13,14 +13,15 @@ graphc.View = class {
   constructor(canvas) {
     this.canvas = canvas;
     this.world = canvas.querySelector("#world");
+    this.clusterLayer = canvas.querySelector("#clusters");
     this.edgeLayer = canvas.querySelector("#edges");
     this.itemLayer = canvas.querySelector("#items");
     this.x = 0; this.y = 0; this.scale = 1;
-    this.shown = { items: [], edges: [] };
+    this.shown = { items: [], edges: [], clusters: [] };
     this.waiting = false;
     this.drawnItems = new Map();
     this.drawnEdges = new Map();
-    this.style = { classes: () => "", fill: () => null, extra: () => [], edgeClass: () => "", edgeTexts: () => null };
+    this.style = { classes: () => "", fill: () => null, extra: () => [], clusterClass: () => "", edgeClass: () => "", edgeTexts: () => null };
   }
 
   show(shown) {
@@ -33,7 +34,15 @@ graphc.View = class {
     this.itemLayer.replaceChildren();
     this.drawnItems.clear();
     this.drawnEdges.clear();
+    this.clusterLayer.replaceChildren();
+    for (const c of this.shown.clusters) this.drawCluster(c);
     this.draw();
+  }
+
+  drawCluster(c) {
+    const g = graphc.svg("g", { class: `cluster ${this.style.clusterClass(c)}`, "data-id": c.id }, this.clusterLayer);
+    graphc.svg("rect", { x: c.x0, y: c.y0, width: c.x1 - c.x0, height: c.y1 - c.y0, rx: 8 }, g);
+    graphc.svg("text", { x: c.x0 + 8, y: c.y0 + 14, style: "text-anchor:start" }, g).textContent = c.lines[0];
   }
 
   extent() {
@@ -59,12 +68,22 @@ graphc.View = class {
   start() {
     this.fit();
     if (this.scale >= 0.3) return;
-    const first = this.shown.items.reduce((a, b) => (b.y < a.y ? b : a), this.shown.items[0]);
-    if (!first) return;
-    const [x0, , x1] = this.extent(), w = this.canvas.clientWidth;
+    const [x0, y0, x1] = this.extent(), w = this.canvas.clientWidth;
+    const middle = (x0 + x1) / 2, off = (t) => Math.abs(t.x - middle);
+    const row = this.shown.items.filter((t) => t.y - t.h / 2 < y0 + 40);
+    const first = row.reduce((a, b) => (off(b) < off(a) ? b : a), row[0]);
     this.scale = Math.min(0.6, Math.max(0.3, (w - 40) / (x1 - x0)));
-    this.x = (x1 - x0) * this.scale < w ? w / 2 - (this.scale * (x0 + x1)) / 2 : w / 3 - this.scale * first.x;
-    this.y = 30 - this.scale * (first.y - first.h / 2);
+    this.x = w / 2 - this.scale * ((x1 - x0) * this.scale < w ? middle : first.x);
+    this.y = 30 - this.scale * y0;
+  }
+
+  /** Move as little as brings an item into the window. */
+  reveal(item) {
+    const w = this.canvas.clientWidth, h = this.canvas.clientHeight;
+    const x = this.x + this.scale * item.x, y = this.y + this.scale * item.y;
+    if (x > 0 && x < w && y > 0 && y < h) return;
+    this.x = w / 2 - this.scale * item.x;
+    this.y = h / 2 - this.scale * item.y;
   }
 
   zoom(factor, cx, cy) {
@@ -96,6 +115,7 @@ graphc.View = class {
   draw() {
     const { items, edges } = this.shown;
     this.world.setAttribute("transform", `translate(${this.x},${this.y}) scale(${this.scale})`);
+    this.clusterLayer.style.fontSize = `${Math.min(24, Math.max(12, 9 / this.scale))}px`;
     const m = 60 / this.scale;
     const x0 = -this.x / this.scale - m, y0 = -this.y / this.scale - m;
     const x1 = x0 + this.canvas.clientWidth / this.scale + 2 * m, y1 = y0 + this.canvas.clientHeight / this.scale + 2 * m;
@@ -154,13 +174,13 @@ graphc.View = class {
   drawEdge(e) {
     const g = graphc.svg("g", {}, this.edgeLayer);
     const path = graphc.svg("path", { class: `edge ${e.back ? "back" : ""} ${this.style.edgeClass(e)}`, d: e.d }, g);
-    if (e.count > 1) path.style.strokeWidth = Math.min(6, 1.3 + Math.log2(e.count));
+    if (e.count > 1) path.style.strokeWidth = Math.min(3.6, 1.3 + 0.6 * Math.log2(e.count));
     const texts = this.style.edgeTexts(e);
     if (texts) {
       const left = e.port < 0.5;
       const anchor = `text-anchor:${left ? "end" : "start"}`;
       texts.forEach(([text, kind]) => {
-        const y = e.end[1] - (kind === "edge-value" ? 21 : 10);
+        const y = e.end[1] - (kind === "edge-value" ? 20 : 9);
         const element = graphc.svg("text", { x: e.end[0] + (left ? -5 : 5), y, class: kind, style: anchor }, g);
         element.textContent = text;
       });
