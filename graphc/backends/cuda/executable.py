@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from graphc.backends.cuda.launches import (
 )
 from graphc.backends.cuda.library import LibrarySteps, check_dtype
 from graphc.backends.cuda.printer import KernelPrinter
+from graphc.backends.cuda.widths import largest
 from graphc.graph.graph import Graph
 from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import Kernel
@@ -241,6 +242,8 @@ class Executable:
         places = self._places(call, self._canonical(call.kernel), size)
         aligned = not any(p.base in unaligned or p.offset % VECTOR for p in places)
         chosen = maps.choose(call, size, self.device.simulated, aligned)
+        if chosen.narrow and largest(call.kernel, size) >= 2**31:
+            chosen = replace(chosen, narrow=False)
         kernel = chosen.kernel(call.kernel)  # its shared loops may be widened
         canonical = self._canonical(kernel)
         places = self._places(call, canonical, size)

@@ -49,6 +49,9 @@ from graphc.types.sizes import SizeLike
 MOST_CALLS = 32
 """Calls that a batch whose axes do not join may take; more are copied into one."""
 
+MOST_TERMS = 4
+"""Products that are added up for one whose terms lie apart; more are copied first."""
+
 FEW = 4
 """Matrices up to which a batch is factorized or solved one by one if they are large."""
 
@@ -66,6 +69,10 @@ class View(NamedTuple):
     rows: int
     columns: int
     batch: tuple[int, ...]
+
+    def at(self, elements: int, steps: LibrarySteps) -> View:
+        """Return the matrix so many elements further."""
+        return self._replace(place=self.place.plus(elements * steps.itemsize))
 
 
 class LibrarySteps:
@@ -133,9 +140,12 @@ class LibrarySteps:
         if not k:
             yield Zero(out, total * self.itemsize)
             return
-        k //= len(call.pieces)
+        outer = [tuple(size(s) for s in axis) for axis in reversed(call.outer)]
+        k //= len(call.pieces) * _count([axis[0] for axis in outer])
         self._check(call, m, n, k)
         memory = [*call.memory[:2], *call.memory[4:]]
+        results = tuple(axis[3] for axis in axes)
+        beta = 0
         for number, piece in enumerate(call.pieces):
             views = []
             for side, shape in enumerate(((m, k), (k, n))):
@@ -146,8 +156,46 @@ class LibrarySteps:
                 rows, columns = size(view.rows), size(view.columns)
                 views.append(View(place, shape, rows, columns, strides))
             self.scratch.begin()
-            results = tuple(axis[3] for axis in axes)
-            yield from self._piece(views, sizes, results, out, int(number > 0))
+            if _count([axis[0] for axis in outer]) > MOST_TERMS:
+                views, steps = self._with_whole_rows(views, sizes, outer)
+                yield from steps
+                yield from self._piece(views, sizes, results, out, beta)
+                beta = 1
+                continue
+            for index in product(*(range(axis[0]) for axis in outer)):
+                here = [
+                    v.at(sum(i * axis[1 + s] for i, axis in zip(index, outer)), self)
+                    for s, v in enumerate(views)
+                ]
+                self.scratch.begin()
+                yield from self._piece(here, sizes, results, out, beta)
+                beta = 1
+
+    def _with_whole_rows(
+        self, views: list[View], sizes: tuple[int, ...], outer: Sequence[tuple]
+    ) -> tuple[list[View], list[Step]]:
+        """Return copies of operands in which the axes that terms consist of are one."""
+        (m, k), (_, n) = views[0].shape, views[1].shape
+        extents = tuple(axis[0] for axis in outer)
+        whole = _count(extents) * k
+        made: list[View] = []
+        steps: list[Step] = []
+        for side, view in enumerate(views):
+            kept = tuple(s if t else 1 for s, t in zip(sizes, view.batch))
+            moved = tuple(axis[1 + side] for axis in outer)
+            if side:
+                inner, strides = (*extents, k, n), (*moved, view.rows, view.columns)
+            else:
+                inner, strides = (m, *extents, k), (view.rows, *moved, view.columns)
+            shape = (*kept, *inner)
+            lie = _row_major(shape)
+            place = self.scratch.take(_count(shape) * self.itemsize)
+            source = (view.place, (*view.batch, *strides))
+            steps.append(self._copy((place, lie), source, shape))
+            batch = tuple(t if s else 0 for t, s in zip(lie, view.batch))
+            both = (whole, n) if side else (m, whole)
+            made.append(View(place, both, both[1], 1, batch))
+        return made, steps
 
     def _piece(
         self,

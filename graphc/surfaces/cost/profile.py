@@ -112,7 +112,7 @@ class Profile:
 
     def __str__(self) -> str:
         table = text_table(HEAD, self._cells())
-        if self.machine is None and self.why:
+        if self.machine is None:
             table += f"\nno prediction: {self.why}"
         return table
 
@@ -218,8 +218,9 @@ def profile(
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise InputError(f"profile: rounds={rounds!r} is no number of 1 or more.")
     values, times = function.time_steps(args, named, rounds)
-    # the model of the machine knows its processor, and no device
-    model, why = found() if function.backend == "cpu" else (None, "")
+    model, why = found()
+    if function.backend != "cpu":
+        model, why = None, "the model of the machine knows its processor only"
     report = function.cost.at(values)
     work = step_work(function, report, values)
     labels = _labels(function, report)

@@ -19,6 +19,7 @@ from graphc.backends.cuda import host, library, vendor
 from graphc.backends.cuda.launches import Launch, Pointer, Scratch
 from graphc.backends.reference import run
 from graphc.graph.graph import Graph
+from graphc.schedule.product import ProductCall
 from graphc.types.errors import AllocationError, CompileError
 
 pytestmark = pytest.mark.usefixtures("simulator")
@@ -373,3 +374,26 @@ def test_the_doubles_triangular_solve(side, uplo, trans, diag):
         *(by_columns.ctypes.data, 5, x.ctypes.data, len(b)),
     )
     np.testing.assert_allclose(x @ op if side else op @ x, b, rtol=1e-9, atol=1e-12)
+
+
+def columns(xp, x, height, width):
+    """Return shifted copies of images (n, H, W, c) side by side."""
+    padded = xp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    parts = [
+        padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
+    ]
+    return xp.concatenate(parts, axis=3).reshape((-1, 9 * x.shape[3]))
+
+
+@pytest.mark.parametrize("most", [0, 100])
+def test_windows_and_terms_that_lie_apart(most, monkeypatch):
+    """A convolution and its gradients, whose columns no array holds."""
+    monkeypatch.setattr(library, "MOST_TERMS", most)
+    x, w = cg.tensor("x", (2, 4, 5, 16)), cg.tensor("w", (144, 16))
+    y = columns(cg, x, 4, 5) @ w
+    loss = cg.sum(y * y)
+    arrays = [normal(2, 4, 5, 16), normal(144, 16, seed=1)]
+    f = compiled([x, w], [y, *cg.grad(loss, [x, w])], arrays, 1e-9)
+    calls = [c for c in f.program.calls if isinstance(c, ProductCall)]
+    assert any(len(c.pieces) > 1 for c in calls) and any(c.outer for c in calls)
+    assert {g.beta for g in records(f, vendor.Gemm)} == {0, 1}
