@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import threading
 import types
@@ -186,9 +187,15 @@ def test_interrupts_by_a_timer(script, tmp_path):
     run_script(script, tmp_path, str(tmp_path))
 
 
-def test_a_guarded_step_is_finished_before_the_interrupt():
-    import signal
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C interrupt, which a shell turns off for what runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
+
+def test_a_guarded_step_is_finished_before_the_interrupt(interruptible):
     steps = []
     with pytest.raises(KeyboardInterrupt):
         with jit.guarded():

@@ -9,13 +9,19 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+# what a shell starts in the background ignores Ctrl-C, and so would its children
+_INTERRUPTIBLE = """
+import signal as _signal
+_signal.signal(_signal.SIGINT, _signal.default_int_handler)
+"""
+
 
 def run_script(script: str, folder: Path, *arguments: str, **environment: Any) -> str:
     """Run Python code that must succeed, its kernels in `folder`; return its output."""
     done = subprocess.run(
         [
             *(sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning"),
-            *("-c", textwrap.dedent(script), *arguments),
+            *("-c", _INTERRUPTIBLE + textwrap.dedent(script), *arguments),
         ],
         env={**os.environ, "GRAPHC_CACHE_DIR": str(folder), **environment},
         capture_output=True,
