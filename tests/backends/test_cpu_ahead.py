@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import graphc as cg
 from graphc.backends.cpu import ahead, jit
 from graphc.types.config import config
 
@@ -125,3 +126,16 @@ def test_a_module_taken_before_an_interrupt_is_compiled_after_it(monkeypatch):
         taken("again", module(7), "once")
     monkeypatch.setattr(jit, "compiled", real)
     assert taken("again", module(7), "once") == jit.compile_module(module(7), "once")
+
+
+def test_a_program_leaves_no_modules_behind(monkeypatch):
+    from graphc.backends.cpu import executable, memory
+
+    # nothing asks for the entry's support where there is no entry
+    monkeypatch.setattr(executable, "native_entry", lambda *_: None)
+    monkeypatch.setattr(memory, "_support", None)
+    with config(threads=2):
+        x = cg.vector("x", 3)
+        cg.compile([x], cg.exp(x) * 1.0625)
+        wait_for_threads()
+    assert not ahead._jobs

@@ -131,8 +131,8 @@ def drop(jobs: Sequence[Job]) -> None:
     with _mutex:
         for job in jobs:
             job.unwanted = True
-            if _take(job) or job.done.is_set():
-                _jobs.pop(job.key, None)
+            if _jobs.get(job.key) is job and (_take(job) or job.done.is_set()):
+                del _jobs[job.key]
                 job.done.set()
 
 

@@ -28,7 +28,7 @@ def load_externals(module: LlvmModule) -> None:
 class Modules:
     """The modules that a program needs: compiled ahead, then loaded in order.
 
-    As a context manager, it forgets what no thread has begun if an exception ends it.
+    As a context manager, it forgets in the end what nobody asked for.
     """
 
     def __init__(self) -> None:
@@ -59,6 +59,5 @@ class Modules:
     def __enter__(self) -> Modules:
         return self
 
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is not None:
-            ahead.drop(self.begun)
+    def __exit__(self, *_: object) -> None:
+        ahead.drop(self.begun)
