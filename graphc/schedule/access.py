@@ -8,7 +8,7 @@ strided view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,10 +27,20 @@ AXIS_INDEX: list[SizeLike] = [sizes.of_atom(v) for v in AXES]
 
 
 class Reading(NamedTuple):
-    """All reads of a node, and whether it just passes one element on."""
+    """All reads of a node.
+
+    Attributes
+    ----------
+    accesses : sequence of Access
+    plain : bool
+        Whether it just passes one element on.
+    asked : set of Atom
+        The axes whose index it computes with: compares, or takes for a number.
+    """
 
     accesses: Sequence[Access]
     plain: bool
+    asked: Collection[Atom] = ()
 
 
 class Access(NamedTuple):
@@ -46,6 +56,7 @@ class _Probe:
     def __init__(self, node: Node):
         self.node = node
         self.accesses: list[Access] = []
+        self.asked: set[Atom] = set()
         self.dynamic = 0
         self.last: Any = None
 
@@ -75,9 +86,11 @@ class _Probe:
         return _Unknown(dtype)
 
     def size(self, size: SizeLike, dtype: np.dtype) -> Any:
+        self.asked |= axes_used((size,))
         return _Unknown(dtype)
 
     def inside(self, index: SizeLike, low: SizeLike, high: SizeLike) -> Any:
+        self.asked |= axes_used((index, low, high))
         return _Unknown(np.dtype(bool))
 
     def dynamic_index(self, value: Any, extent: SizeLike, node: Node) -> SizeLike:
@@ -101,7 +114,7 @@ def reading(node: Node) -> Reading:
     probe = _Probe(node)
     out = node.op.read(probe, node, index, probe.arg)
     plain = len(probe.accesses) == 1 and out is probe.last and not probe.dynamic
-    return Reading(probe.accesses, plain)
+    return Reading(probe.accesses, plain, probe.asked)
 
 
 def broadcast_index(index: Index, arg: Node) -> Index:
