@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from graphc.types import sizes
 from graphc.types.sizes import Atom, SizeLike
 
 
