@@ -169,7 +169,7 @@ class Copy:
     def _needs(self, value: Value) -> Sequence[Value]:
         """Return what a copy needs: of a selection that is decided, what it selects.
 
-        Of the cases of a concatenation most are done away with, and none of these copied.
+        So of the cases of a concatenation most are not even looked at.
         """
         if isinstance(value, Instruction) and value.name in ("select", "and"):
             first = self.values.get(id(value.operands[0]))

@@ -25,6 +25,9 @@ AXES = [LoopVar(f"i{a}", a) for a in range(64)]
 
 AXIS_INDEX: list[SizeLike] = [sizes.of_atom(v) for v in AXES]
 
+OWN_INDEX: list[Index] = [tuple(AXIS_INDEX[:n]) for n in range(len(AXES) + 1)]
+"""The index of a node's own element, by the number of its axes."""
+
 
 class Reading(NamedTuple):
     """All reads of a node.
@@ -107,7 +110,7 @@ class _Unknown:
 
 def reading(node: Node) -> Reading:
     """Return how a virtual node reads its arguments for the element at `AXES`."""
-    index = tuple(AXIS_INDEX[: node.ndim])
+    index = OWN_INDEX[node.ndim]
     if isinstance(node.op, Elementwise):
         reads = [Access(p, broadcast_index(index, a)) for p, a in enumerate(node.args)]
         return Reading(reads, False)
@@ -123,6 +126,8 @@ def broadcast_index(index: Index, arg: Node) -> Index:
     if not shape:
         return ()
     tail = index[len(index) - len(shape) :]
+    if 1 not in shape:
+        return tail
     return tuple(0 if s == 1 else i for s, i in zip(shape, tail))
 
 
@@ -133,17 +138,13 @@ def rows_kept(index: Index, rows: int) -> bool:
 
 def axes_used(index: Index) -> set[Atom]:
     """Return the variables an index depends on."""
-    out: set[Atom] = set()
-    for i in index:
-        if not isinstance(i, int):
-            out.update(_atoms(i))
-    return out
-
-
-def _atoms(s: SizeLike) -> set[Atom]:
-    from graphc.kernels.ir import value_atoms
-
-    return {a for a in value_atoms(s) if isinstance(a, LoopVar)}
+    return {
+        atom
+        for i in index
+        if not isinstance(i, int)
+        for atom in i.leaves()
+        if isinstance(atom, LoopVar)
+    }
 
 
 def substitute(index: Index, values: Sequence[SizeLike]) -> Index:
