@@ -19,6 +19,7 @@ from graphc.kernels.ir import (
     Current,
     Dynamic,
     FromSize,
+    Instruction,
     Kernel,
     Load,
     Loop,
@@ -30,6 +31,7 @@ from graphc.kernels.ir import (
     Update,
     Value,
     missing,
+    operands,
 )
 from graphc.types import sizes
 from graphc.types.sizes import Atom, Function, SizeLike
@@ -159,10 +161,26 @@ class Copy:
 
     def value(self, value: Value) -> Value:
         """Return a copy of a value, without recursion."""
-        for v in missing(value, self.values):
+        for v in missing(value, self.values, self._needs):
             self.values[id(v)] = self._copied(v)
             self.kept.append(v)
         return self.values[id(value)]
+
+    def _needs(self, value: Value) -> Sequence[Value]:
+        """Return what a copy needs: of a selection that is decided, what it selects.
+
+        So of the cases of a concatenation most are not even looked at.
+        """
+        if isinstance(value, Instruction) and value.name in ("select", "and"):
+            first = self.values.get(id(value.operands[0]))
+            if first is None:
+                return value.operands[:1]
+            if isinstance(first, Constant):
+                if value.name == "select":
+                    return value.operands[1:2] if first.value else value.operands[2:]
+                if first.value is False:
+                    return ()
+        return operands(value)
 
     def _copied(self, value: Value) -> Value:
         if isinstance(value, Constant):
@@ -179,6 +197,13 @@ class Copy:
         if isinstance(value, Current):
             accumulator = self._accumulator(value.accumulator)
             return Current(accumulator, self.loops[value.loop], value.dtype)
+        if value.name in ("select", "and"):
+            first = self.values[id(value.operands[0])]
+            if isinstance(first, Constant):
+                if value.name == "select":
+                    return self.values[id(value.operands[1 if first.value else 2])]
+                if first.value is False:
+                    return first
         new = [self.values[id(o)] for o in value.operands]
         if value.name in _ORDER:
             known = self._decided(value.name, *new)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from graphc.types import sizes
 from graphc.types.sizes import Atom, SizeLike
 
 
@@ -254,19 +253,9 @@ def statements(body: Sequence[Statement]) -> Iterator[Statement]:
             stack.extend(reversed(s.body))
 
 
-def value_atoms(s: SizeLike) -> Iterator[Atom]:
+def value_atoms(s: SizeLike) -> Sequence[Atom]:
     """Return all atoms of a size that are not functions of others."""
-    if isinstance(s, int):
-        return
-    stack = list(s.atoms())
-    while stack:
-        atom = stack.pop()
-        if isinstance(atom, sizes.Function):
-            for part in (atom.left, atom.right):
-                if not isinstance(part, int):
-                    stack.extend(part.atoms())
-        else:
-            yield atom
+    return () if isinstance(s, int) else s.leaves()
 
 
 def value_of(s: Statement) -> Value | None:
@@ -285,6 +274,8 @@ def operands(value: Value) -> Sequence[Value]:
     """Return the values a value is computed from, those that are indices too."""
     if isinstance(value, Instruction):
         return value.operands
+    if not isinstance(value, (Load, FromSize)):
+        return ()
     return [a.value for a in value_atoms(size_of(value)) if isinstance(a, Dynamic)]
 
 

@@ -180,6 +180,15 @@ class Slice(Move):
         starts, _, steps = node.params
         return arg(0, tuple(s + i * d for s, i, d in zip(starts, index, steps)))
 
+    def moved_by(self, params: tuple) -> tuple[Shape, tuple]:
+        """Return what `read` adds to the index of each axis, and all other parameters.
+
+        Slices that differ in the former only are lowered once for all
+        (`schedule.shifts`).
+        """
+        starts, *others = params
+        return starts, tuple(others)
+
     def transpose(self, node: Node, cotangent: Node, position: int) -> Node:
         starts, counts, steps = node.params
         if counts == node.args[0].shape and set(steps) <= {1, -1}:

@@ -8,7 +8,7 @@ strided view.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +25,25 @@ AXES = [LoopVar(f"i{a}", a) for a in range(64)]
 
 AXIS_INDEX: list[SizeLike] = [sizes.of_atom(v) for v in AXES]
 
+OWN_INDEX: list[Index] = [tuple(AXIS_INDEX[:n]) for n in range(len(AXES) + 1)]
+"""The index of a node's own element, by the number of its axes."""
+
 
 class Reading(NamedTuple):
-    """All reads of a node, and whether it just passes one element on."""
+    """All reads of a node.
+
+    Attributes
+    ----------
+    accesses : sequence of Access
+    plain : bool
+        Whether it just passes one element on.
+    asked : set of Atom
+        The axes whose index it computes with: compares, or takes for a number.
+    """
 
     accesses: Sequence[Access]
     plain: bool
+    asked: Collection[Atom] = ()
 
 
 class Access(NamedTuple):
@@ -46,6 +59,7 @@ class _Probe:
     def __init__(self, node: Node):
         self.node = node
         self.accesses: list[Access] = []
+        self.asked: set[Atom] = set()
         self.dynamic = 0
         self.last: Any = None
 
@@ -75,9 +89,11 @@ class _Probe:
         return _Unknown(dtype)
 
     def size(self, size: SizeLike, dtype: np.dtype) -> Any:
+        self.asked |= axes_used((size,))
         return _Unknown(dtype)
 
     def inside(self, index: SizeLike, low: SizeLike, high: SizeLike) -> Any:
+        self.asked |= axes_used((index, low, high))
         return _Unknown(np.dtype(bool))
 
     def dynamic_index(self, value: Any, extent: SizeLike, node: Node) -> SizeLike:
@@ -94,14 +110,14 @@ class _Unknown:
 
 def reading(node: Node) -> Reading:
     """Return how a virtual node reads its arguments for the element at `AXES`."""
-    index = tuple(AXIS_INDEX[: node.ndim])
+    index = OWN_INDEX[node.ndim]
     if isinstance(node.op, Elementwise):
         reads = [Access(p, broadcast_index(index, a)) for p, a in enumerate(node.args)]
         return Reading(reads, False)
     probe = _Probe(node)
     out = node.op.read(probe, node, index, probe.arg)
     plain = len(probe.accesses) == 1 and out is probe.last and not probe.dynamic
-    return Reading(probe.accesses, plain)
+    return Reading(probe.accesses, plain, probe.asked)
 
 
 def broadcast_index(index: Index, arg: Node) -> Index:
@@ -110,6 +126,8 @@ def broadcast_index(index: Index, arg: Node) -> Index:
     if not shape:
         return ()
     tail = index[len(index) - len(shape) :]
+    if 1 not in shape:
+        return tail
     return tuple(0 if s == 1 else i for s, i in zip(shape, tail))
 
 
@@ -120,17 +138,13 @@ def rows_kept(index: Index, rows: int) -> bool:
 
 def axes_used(index: Index) -> set[Atom]:
     """Return the variables an index depends on."""
-    out: set[Atom] = set()
-    for i in index:
-        if not isinstance(i, int):
-            out.update(_atoms(i))
-    return out
-
-
-def _atoms(s: SizeLike) -> set[Atom]:
-    from graphc.kernels.ir import value_atoms
-
-    return {a for a in value_atoms(s) if isinstance(a, LoopVar)}
+    return {
+        atom
+        for i in index
+        if not isinstance(i, int)
+        for atom in i.leaves()
+        if isinstance(atom, LoopVar)
+    }
 
 
 def substitute(index: Index, values: Sequence[SizeLike]) -> Index:

@@ -29,7 +29,14 @@ from graphc.ops.declare import Elementwise, Reduce
 from graphc.ops.factorize import Routine, TriangularSolve
 from graphc.ops.leaf import constant_, input_, uniform_value
 from graphc.schedule import estimate
-from graphc.schedule.access import AXES, Access, axes_used, reading, rows_kept
+from graphc.schedule.access import (
+    AXES,
+    OWN_INDEX,
+    Access,
+    axes_used,
+    reading,
+    rows_kept,
+)
 from graphc.schedule.estimate import Estimate
 from graphc.schedule.machine import CPU, Machine
 from graphc.schedule.merge import merged
@@ -241,7 +248,8 @@ class Fusion:
     def _leaves(self, source: Info, access: Access, node: Node) -> frozenset[Node]:
         if source.kind == "immediate" or source.node.ndim == 0:
             return frozenset()
-        if len(axes_used(access.index)) < node.ndim:
+        own = access.index == OWN_INDEX[node.ndim]
+        if not own and len(axes_used(access.index)) < node.ndim:
             return frozenset()
         return source.leaves if source.kind == "virtual" else frozenset([source.node])
 
@@ -478,6 +486,8 @@ def repeats(access: Access, node: Node) -> bool:
     A value that depends on leading axes only is computed once for each row, outside
     of the loop over the others; one that skips a leading axis is not.
     """
+    if access.index == OWN_INDEX[node.ndim]:  # by far the most frequent
+        return False
     used = axes_used(access.index)
     present = [AXES[a] in used for a in range(node.ndim) if node.shape[a] != 1]
     while present and not present[-1]:

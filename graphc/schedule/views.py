@@ -254,11 +254,11 @@ def _view(
             best = MatrixView(node, offset, strides[:batch], rows, columns)
         if info[node].kind != "virtual" or isinstance(node.op, Elementwise):
             break
-        reads, plain = reading(node)
-        if not plain:
+        read = reading(node)
+        if not read.plain:
             break
-        index = substitute(reads[0].index, index)
-        node = node.args[reads[0].position]
+        index = substitute(read.accesses[0].index, index)
+        node = node.args[read.accesses[0].position]
     internal_assert(best is not None, "a contiguous operand has no strides")
     return best  # type: ignore[return-value]
 

@@ -119,7 +119,7 @@ Monomial = tuple[Atom, ...]
 class Size:
     """A canonical polynomial over atoms; see the module's docstring."""
 
-    __slots__ = ("terms", "_hash")
+    __slots__ = ("terms", "_hash", "_leaves")
 
     terms: tuple[tuple[Monomial, int], ...]
     # NumPy must not take a size for an object to put into an array.
@@ -128,6 +128,7 @@ class Size:
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]):
         self.terms = terms
         self._hash = hash(terms)
+        self._leaves: tuple[Atom, ...] | None = None
 
     def __hash__(self) -> int:
         return self._hash
@@ -176,9 +177,12 @@ class Size:
         return self * -1
 
     def __sub__(self, other: SizeLike) -> SizeLike:
-        if not _is_size(other):
-            return NotImplemented
-        return self + (-other)
+        if type(other) is not Size:
+            return self + (-other) if _is_size(other) else NotImplemented
+        total = dict(self.terms)
+        for monomial, c in other.terms:
+            total[monomial] = total.get(monomial, 0) - c
+        return _canonical(total)
 
     def __rsub__(self, other: SizeLike) -> SizeLike:
         if not _is_size(other):
@@ -229,6 +233,25 @@ class Size:
                 if a not in seen:
                     seen.add(a)
                     yield a
+
+    def leaves(self) -> tuple[Atom, ...]:
+        """Return the atoms that are no functions of others, inner ones too.
+
+        Kept, for kernels ask again and again on what an offset depends.
+        """
+        if self._leaves is None:
+            out = []
+            stack = list(self.atoms())
+            while stack:
+                atom = stack.pop()
+                if isinstance(atom, Function):
+                    for part in (atom.left, atom.right):
+                        if not isinstance(part, int):
+                            stack.extend(part.atoms())
+                else:
+                    out.append(atom)
+            self._leaves = tuple(out)
+        return self._leaves
 
 
 SizeLike = int | Size
@@ -507,7 +530,7 @@ def substitute(
     if isinstance(s, int):
         return s
     memo = {} if memo is None else memo
-    total: SizeLike = 0
+    total: dict[Monomial, int] = {}
     for monomial, c in s.terms:
         term: SizeLike = c
         for atom in monomial:
@@ -521,8 +544,9 @@ def substitute(
                         new = _REBUILD[atom.name](left, right)
                 memo[atom] = new
             term = term * memo[atom]
-        total = total + term
-    return total
+        for part, factor in _terms(term):
+            total[part] = total.get(part, 0) + factor
+    return _canonical(total)
 
 
 _REBUILD = {"//": floordiv, "%": mod, "min": minimum, "max": maximum}

@@ -280,3 +280,93 @@ def test_code_that_runs_once_is_not_optimized():
     text = "define i64 @f(i64 %x) {\n %y = add i64 %x, 0\n ret i64 %y\n}\n"
     assert "= add" in str(jit.optimized(text, "once"))
     assert "= add" not in str(jit.optimized(text, "loops"))
+
+
+def recurrence(steps, read):
+    """Return inputs and outputs of an unrolled loop that reads by `read(x, i, t)`."""
+    x, w = cg.matrix("x", (steps + 3, 4)), cg.matrix("w", (4, 4))
+    i = cg.tensor("i", (steps + 3,), dtype=np.int64)
+    h = cg.zeros((4,))
+    outs = []
+    for t in range(1, steps):
+        h = cg.tanh(read(x, i, t) + h) @ w
+        outs.append(h)
+    return [x, w, i], [h, cg.grad(cg.sum(cg.stack(outs) ** 2), x)]
+
+
+READS = {
+    "a row": lambda x, i, t: x[t],
+    "a row of what is computed": lambda x, i, t: (cg.exp(x) * x)[t],
+    "two rows": lambda x, i, t: x[t] * x[t + 1],
+    "a row and the first": lambda x, i, t: x[t] * x[0],
+    "a row and the sum": lambda x, i, t: x[t] * cg.sum(x),
+    "a row and a column": lambda x, i, t: x[t] + x[:4, t % 4],
+    "a row of a product": lambda x, i, t: (x * x[:, :1])[t],
+    "rows of rows": lambda x, i, t: x[1:][t] + x[t:][1],
+    "several rows": lambda x, i, t: cg.sum(x[t : t + 2], 0),
+    "every other, reversed": lambda x, i, t: cg.sum(x[t + 3 : t : -2], 0),
+    "elements": lambda x, i, t: x[t, 1] * x[t, 2:3],
+    "beside numbers of rows": lambda x, i, t: (x + cg.arange(x.shape[0])[:, None])[t],
+    "of a padding": lambda x, i, t: cg.pad(x, ((1, 1), (0, 0)))[t],
+    "of a reversal": lambda x, i, t: x[::-1][t],
+    "of a transpose": lambda x, i, t: cg.exp(x.T)[:, t],
+    "of a reshape": lambda x, i, t: cg.reshape(x, (-1, 2, 2))[t, 1, 0] + x[t],
+    "at an index": lambda x, i, t: x[i[t]],
+    "of a gather": lambda x, i, t: cg.exp(x[i])[t],
+    "of two gathers": lambda x, i, t: x[i][t] + cg.sin(x)[i][t],
+}
+
+
+def compiled_names(inputs, outputs):
+    with cg.config(cache_dir="off"):
+        f = cg.compile(inputs, outputs)
+    return f, [k.name for k in f.kernels]
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_where_slices_begin_may_be_told_afterwards(monkeypatch, read):
+    inputs, outputs = recurrence(7, read)
+    arrays = [_rng.normal(size=(10, 4)), _rng.normal(size=(4, 4)) * 0.4]
+    arrays.append(_rng.integers(-10, 10, 10))
+    f, told = compiled_names(inputs, outputs)
+    wanted = cg.evaluate(outputs, dict(zip(inputs, arrays)))
+    for got, w in zip(f(*arrays), wanted):
+        assert_close(got, w, "recurrence", rtol=1e-9)
+    each_apart = lambda self, group: (None, {}, ())  # noqa: E731
+    monkeypatch.setattr(equal_groups.GroupLowerer, "_form", each_apart)
+    apart, written = compiled_names(inputs, outputs)
+    assert told == written
+    for got, w in zip(apart(*arrays), f(*arrays)):
+        np.testing.assert_array_equal(got, w)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a row", "a row of what is computed", "two rows", "of a gather"]
+)
+def test_steps_of_a_loop_are_lowered_once(monkeypatch, kind):
+    def loop(steps):
+        x, w, i = recurrence(steps, READS[kind])[0]
+        h = cg.zeros((4,))
+        for t in range(1, steps):
+            h = cg.tanh(READS[kind](x, i, t) + h) @ w
+        return [x, w, i], h
+
+    few, many = (lowerings(monkeypatch, *loop(n)) for n in (6, 30))
+    assert 0 < few == many
+
+
+def test_the_step_whose_index_is_out_of_range_is_named():
+    x, w = cg.matrix("x", (5, 4)), cg.matrix("w", (4, 4))
+    numbers = [cg.tensor(f"i{t}", (6,), dtype=np.int64) for t in range(5)]
+    h = cg.zeros((4,))
+    for t, i in enumerate(numbers):
+        rows = cg.named(x[i], f"step{t}")
+        h = cg.tanh(cg.exp(rows)[t + 1] + h) @ w
+    f = cg.compile([x, w, *numbers], h)
+    good = [np.ones(6, np.int64) for _ in numbers]
+    f(np.ones((5, 4)), np.ones((4, 4)), *good)
+    for t in range(5):
+        wrong = [i.copy() for i in good]
+        wrong[t][t + 1] = 5
+        with pytest.raises(IndexOutOfRangeError, match=f"step{t}"):
+            f(np.ones((5, 4)), np.ones((4, 4)), *wrong)
