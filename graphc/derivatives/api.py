@@ -16,7 +16,6 @@ from graphc.derivatives.arguments import (
     read_wrt,
 )
 from graphc.derivatives.forward import push_forward
-from graphc.derivatives.jacobians import check_mode, hessian_of, jacobian_of
 from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.transforms import Transform, is_function, transform, vmap
 from graphc.expressions.containers import tree_map
@@ -291,6 +290,8 @@ def jacobian(
     """
     if is_function(y):
         return _at_result(jacobian, "jacobian", y, x, mode, argnums)
+    from graphc.derivatives.jacobians import jacobian_of
+
     return jacobian_of(y, x, mode, disconnected)
 
 
@@ -334,6 +335,8 @@ def hessian(
     """
     if is_function(y):
         return _at_result(hessian, "hessian", y, x, mode, argnums)
+    from graphc.derivatives.jacobians import hessian_of
+
     return hessian_of(y, x, mode, disconnected)
 
 
@@ -383,6 +386,8 @@ def _at_result(
     derivative: Any, name: str, fun: Any, x: Any, mode: str, argnums: Any
 ) -> Transform:
     """Return a function whose result is a derivative of that of `fun`."""
+    from graphc.derivatives.jacobians import check_mode
+
     check_mode(name, mode)
 
     def rule(result: Any, arguments: Any) -> Any:

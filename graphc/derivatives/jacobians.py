@@ -19,10 +19,6 @@ from graphc.derivatives.choice import (
 from graphc.derivatives.forward import push_forward
 from graphc.derivatives.reverse import pull_back
 from graphc.derivatives.seeds import basis, push_selection
-from graphc.derivatives.symbolic.differentiate import (
-    symbolic_blocks,
-    symbolic_hessian,
-)
 from graphc.graph import operators
 from graphc.graph.graph import Graph, topological_order
 from graphc.graph.node import Node
@@ -97,6 +93,8 @@ def hessian_of(y: Any, x: Any, mode: str, disconnected: str) -> Any:
         found = plan() if choice is None else choice.plan
         rows = list(sparse_hessian(xs, found))
     elif mode == "symbolic":
+        from graphc.derivatives.symbolic.differentiate import symbolic_hessian
+
         rows = symbolic_hessian(scalar, xs)
     else:
         rows = blocks(gradients, xs, "forward" if mode == "auto" else mode)
@@ -134,6 +132,8 @@ def blocks(
     if mode == "auto":
         mode = cheaper_mode(ys, xs)
     if mode == "symbolic":
+        from graphc.derivatives.symbolic.differentiate import symbolic_blocks
+
         return symbolic_blocks(ys, xs)
     if mode == "reverse":
         rows = [_row(y, xs, seeds or basis) for y in ys]

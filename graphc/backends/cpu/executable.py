@@ -151,16 +151,15 @@ class Executable:
 
     def _begin_library(self, modules: Modules) -> None:
         """Begin with products and factorizations: they take longest."""
-        texts: dict[str, None] = {}  # asked for once, however many steps need them
+        texts: dict[str, str] = {}  # asked for once, however many steps need them
         for step in self.program.calls:
             if not isinstance(step, KernelCall):
                 letter = register_tile.letter(step.nodes[0].dtype)
-                for _, text in reversed(gemm.modules_of(letter)):
-                    texts[text] = None
+                texts |= {m.text: m.kind for m in gemm.modules_of(letter)}
                 if isinstance(step, RoutineCall):
-                    texts[factorize.text_of(letter)] = None
-        for text in texts:
-            modules.ahead(text, "vectors")
+                    texts[factorize.text_of(letter)] = "vectors"
+        for text, kind in texts.items():
+            modules.ahead(text, kind)
 
     def save(self, key: str) -> None:
         """File the program for other processes; it must have `parts`."""

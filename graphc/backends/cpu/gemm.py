@@ -35,11 +35,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import NamedTuple
 
 from graphc.backends.cpu import jit
 from graphc.backends.cpu.cache import key_of, machine_code
 from graphc.backends.cpu.llvm_function import DECLARATIONS, FunctionWriter
-from graphc.backends.cpu.panels import SIDE, pack
+from graphc.backends.cpu.panels import pack, part_of, side_of
 from graphc.backends.cpu.register_tile import (
     DEPTH,
     MICROS,
@@ -47,6 +48,7 @@ from graphc.backends.cpu.register_tile import (
     Tile,
     declare_masked,
     micro,
+    part,
     tile,
 )
 from graphc.schedule.product import PACKED
@@ -74,75 +76,87 @@ GRAIN = 1 << 19
 """Operations that are worth another chunk."""
 
 
-_MICRO = rf"(?:{'|'.join(MICROS)})\d+"
+class Module(NamedTuple):
+    """A part of the code of the products of one dtype.
+
+    Attributes
+    ----------
+    names : sequence of str
+        The functions that others may refer to.
+    text, kind : str
+        As for `jit.compile_module`.
+    """
+
+    names: Sequence[str]
+    text: str
+    kind: str
 
 
-def source(letter: str) -> tuple[str, str]:
-    """Return the LLVM code of the products of one dtype: the inner loops, and the rest.
+@lru_cache(maxsize=2)
+def modules_of(letter: str) -> Sequence[Module]:
+    """Return the code of the products of one dtype, what is needed first.
 
-    They are compiled side by side.
+    The inner loops, what packs and what goes through tiles, and what cuts a product
+    into blocks: they are compiled side by side. The last runs once for each product,
+    and is translated as it stands.
     """
     t = tile(letter)
+    widths = range(1, t.vectors + 1)
+    micros = [micro(t, width, kind) for width in widths for kind in MICROS]
     vector = f"<{t.lanes} x {t.kind}>"
     suffix = f"v{t.lanes}f{8 * t.itemsize}"
-    inner = "\n".join(
-        micro(t, width, kind) for width in range(1, t.vectors + 1) for kind in MICROS
-    )
-    given = re.findall(rf"define internal (void @{_MICRO}\(.*?\))", inner, re.DOTALL)
-    shared = "\n".join(
+    masked = {t.lanes, part_of(t), side_of(t)}
+    external = "\n".join(
         [
             DECLARATIONS,
             f"declare {vector} @llvm.fmuladd.{suffix}({vector}, {vector}, {vector})",
             "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
-            *(
-                declare_masked(t, lanes)
-                for lanes in sorted({t.lanes, min(t.rows, t.lanes), SIDE})
-            ),
-        ]
-    )
-    rest = "\n".join(
-        [
+            *(declare_masked(t, lanes) for lanes in sorted(masked)),
             "declare i64 @graphc_threads(i64)",
             "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
-            *(f"declare {one}" for one in given),
-            pack(t, "rows", t.rows),
-            pack(t, "columns", t.lanes),
-            _place(letter),
-            _pack_columns(t),
-            _tiles(t),
-            _multiply(t),
-            _rows(t, letter),
-            _prepare(t, letter),
-            _pack_all(t, letter),
-            _product(t, letter),
         ]
     )
-    inner = inner.replace("define internal", "define")
-    first, second = (
-        re.sub(rf"@({_MICRO})\b", rf"@graphc_\1_{letter}", f"{shared}\n{code}")
-        for code in (inner, rest)
+    parts = (
+        (
+            [part(t), *micros],
+            [f"{kind}{width}" for width in widths for kind in MICROS],
+            "vectors",
+        ),
+        (
+            [pack(t), _place(), _pack_columns(t), _tiles(t), _multiply(t), _rows(t)],
+            ["pack_b", "multiply", "rows"],
+            "vectors",
+        ),
+        (
+            [_prepare(t), _pack_all(t), _product(t)],
+            ["prepare", "pack", "product"],
+            "once",
+        ),
     )
-    return first, second
-
-
-@lru_cache(maxsize=2)
-def modules_of(letter: str) -> Sequence[tuple[Sequence[str], str]]:
-    """Return the modules of the products of one dtype: their functions, and `source`."""
-    widths = range(1, tile(letter).vectors + 1)
-    inner = [f"graphc_{kind}{w}_{letter}" for w in widths for kind in MICROS]
-    names = [f"graphc_{n}_{letter}" for n in ("product", "prepare", "pack", "rows")]
-    return tuple(zip((inner, names), source(letter)))
+    names = "|".join(name for _, exported, _ in parts for name in exported)
+    declared: list[str] = []
+    modules = []
+    for functions, exported, kind in parts:
+        code = "\n".join(functions)
+        heads = rf"^define internal (void @(?:{'|'.join(exported)})\(.*?\))"
+        found = re.findall(heads, code, re.MULTILINE)
+        code = re.sub(heads, r"define \1", code, flags=re.MULTILINE)
+        text = "\n".join([external, *declared, code])
+        text = re.sub(rf"@({names})\b", rf"@graphc_\1_{letter}", text)
+        modules.append(Module([f"graphc_{n}_{letter}" for n in exported], text, kind))
+        declared += [f"declare {signature}" for signature in found]
+    return tuple(modules)
 
 
 @lru_cache(maxsize=2)
 def prepare(letter: str) -> None:
     """Make the products of one dtype known to compiled code, once in a process."""
-    for names, text in modules_of(letter):
-        code, key = machine_code(text, "vectors"), key_of(text, "vectors")
+    for names, text, kind in modules_of(letter):
+        code, key = machine_code(text, kind), key_of(text, kind)
         jit.load_named(names, code, key, jit.declared(text))
 
 
-def _place(letter: str) -> str:
+def _place() -> str:
     """Return the elements before matrices number `batch` of a, b and c."""
     f = FunctionWriter(
         "place",
@@ -293,7 +307,7 @@ def _pack_columns(t: Tile) -> str:
                 filled = f.mul(done, f.mul(width, t.lanes))
                 to = f.element(t.kind, packed, f.add(panel_at, filled))
                 f.do(
-                    f"call void @pack_columns(ptr {x}, i64 {w.b_column}, i64 {w.b_row}, "
+                    f"call void @panel(ptr {x}, i64 {w.b_column}, i64 {w.b_row}, "
                     f"i64 {count}, i64 {steps}, ptr {to}, "
                     f"i64 {f.mul(width, t.lanes)})"
                 )
@@ -315,9 +329,9 @@ def _multiply(t: Tile) -> str:
     return f.text()
 
 
-def _rows(t: Tile, letter: str) -> str:
+def _rows(t: Tile) -> str:
     """Compute rows lo to hi of C, counted through the matrices of a batch."""
-    f = FunctionWriter(f"graphc_rows_{letter}", "i64 %lo, i64 %hi, ptr %block")
+    f = FunctionWriter("rows", "i64 %lo, i64 %hi, ptr %block", "internal")
     w = _Block(f, t)
     m = f.max(w.m, 1)
     with f.loop(f.div("%lo", m), f.ceil_div("%hi", m)) as matrix:
@@ -375,11 +389,15 @@ def _tiles(t: Tile) -> str:
                 x = f.element(t.kind, a, f.add(start, f.mul(i, w.a_row)))
                 to = f.element(t.kind, rows_packed, f.add(f.mul(i, k), filled))
                 f.do(
-                    f"call void @pack_rows(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
+                    f"call void @panel(ptr {x}, i64 {w.a_row}, i64 {w.a_column}, "
                     f"i64 {count}, i64 {steps}, ptr {to}, i64 {t.rows})"
                 )
         with f.loop(panel0, panel1) as panel:
             first, width = _panel(f, w, panel)
+            # by address: written out for each, calls were most of this function
+            whole_micro, direct_micro, half_micro = (
+                _of_width(f, t, kind, width) for kind in MICROS
+            )
             column = f.mul(first, t.lanes)
             columns = f.min(f.sub(w.n, f.add(w.j0, column)), f.mul(width, t.lanes))
             begin = f.add(base, f.add(f.mul(p, padded), f.mul(column, k)))
@@ -392,33 +410,35 @@ def _tiles(t: Tile) -> str:
             with f.loop(0, direct, t.rows) as i:
                 place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
                 out = f.element(t.kind, c, place)
-                for v in range(1, t.vectors + 1):
-                    with f.when(f.compare("eq", width, v)):
-                        f.do(
-                            f"call void @direct{v}(i64 {f.load('i64', pieces)}, "
-                            f"ptr {lying}, i64 {f.mul(i, w.a_row)}, i64 {w.a_row}, "
-                            f"i64 {w.a_column}, ptr {right}, i64 {b_step}, ptr {out}, "
-                            f"i64 {w.c_row}, i64 {t.rows}, i64 {columns}, "
-                            f"i1 {add}, i1 {subtract})"
-                        )
+                f.do(
+                    f"call void {direct_micro}(i64 {f.load('i64', pieces)}, "
+                    f"ptr {lying}, i64 {f.mul(i, w.a_row)}, i64 {w.a_row}, "
+                    f"i64 {w.a_column}, ptr {right}, i64 {b_step}, ptr {out}, "
+                    f"i64 {w.c_row}, i64 {t.rows}, i64 {columns}, "
+                    f"i1 {add}, i1 {subtract})"
+                )
             with f.loop(direct, rows, t.rows) as i:
                 count = f.min(f.sub(rows, i), t.rows)
                 left = f.element(t.kind, rows_packed, f.mul(i, k))
                 place = f.add(to_c, f.add(f.mul(i, w.c_row), column))
                 out = f.element(t.kind, c, place)
                 few = f.compare("sle", count, t.rows // 2)
-                for v in range(1, t.vectors + 1):
-                    with f.when(f.compare("eq", width, v)):
-                        given = (
-                            f"(i64 {k}, ptr {left}, ptr {right}, i64 {b_step}, "
-                            f"ptr {out}, i64 {w.c_row}, i64 {count}, i64 {columns}, "
-                            f"i1 {add}, i1 {subtract})"
-                        )
-                        with f.when(few):
-                            f.do(f"call void @half{v}{given}")
-                        with f.unless(few):
-                            f.do(f"call void @micro{v}{given}")
+                called = f(f"select i1 {few}, ptr {half_micro}, ptr {whole_micro}")
+                f.do(
+                    f"call void {called}(i64 {k}, ptr {left}, ptr {right}, "
+                    f"i64 {b_step}, ptr {out}, i64 {w.c_row}, i64 {count}, "
+                    f"i64 {columns}, i1 {add}, i1 {subtract})"
+                )
     return f.text()
+
+
+def _of_width(f: FunctionWriter, t: Tile, kind: str, width: str) -> str:
+    """Return the address of the micro of a kind that is some vectors wide."""
+    address = f"@{kind}{t.vectors}"
+    for v in range(t.vectors - 1, 0, -1):
+        narrow = f.compare("eq", width, v)
+        address = f(f"select i1 {narrow}, ptr @{kind}{v}, ptr {address}")
+    return address
 
 
 # ------------------------------------------------------------------------- blocks
@@ -490,9 +510,9 @@ class _Setter:
         self.give(k0=first, depth=depth, step=step)
 
 
-def _prepare(t: Tile, letter: str) -> str:
+def _prepare(t: Tile) -> str:
     """Take a whole product as one block."""
-    f = FunctionWriter(f"graphc_prepare_{letter}", "ptr %words, ptr %block")
+    f = FunctionWriter("prepare", "ptr %words, ptr %block", "internal")
     setter = _Setter(f, "%block")
     batch, _ = setter.batch()
     setter.right(t)
@@ -502,9 +522,9 @@ def _prepare(t: Tile, letter: str) -> str:
     return f.text()
 
 
-def _pack_all(t: Tile, letter: str) -> str:
+def _pack_all(t: Tile) -> str:
     """Pack B of a whole product."""
-    f = FunctionWriter(f"graphc_pack_{letter}", "i64 %threads, ptr %block")
+    f = FunctionWriter("pack", "i64 %threads, ptr %block", "internal")
     w = _Block(f, t)
     own = f.select(f.compare("ne", w.same_b, 0), 1, w.matrices)
     in_place = f.compare("ne", w.in_place, 0)
@@ -514,9 +534,9 @@ def _pack_all(t: Tile, letter: str) -> str:
     return f.text()
 
 
-def _product(t: Tile, letter: str) -> str:
+def _product(t: Tile) -> str:
     """Cut a product into blocks whose B fits the room, and launch them."""
-    f = FunctionWriter(f"graphc_product_{letter}", "i64 %threads, ptr %words")
+    f = FunctionWriter("product", "i64 %threads, ptr %words", "internal")
     block = f.local(f"[{BLOCK_WORDS} x i64]", 64)
     setter = _Setter(f, block)
     m, n, k, room = (setter.word[name] for name in ("m", "n", "k", "room"))

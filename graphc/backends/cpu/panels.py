@@ -8,17 +8,28 @@ from graphc.backends.cpu.llvm_function import FunctionWriter
 from graphc.backends.cpu.register_tile import Tile, mask_of, masked_load
 
 SIDE = 4
-"""Lanes and steps that are transposed in registers at a time."""
+"""Lanes and steps that are transposed in registers at a time, where panels have them."""
 
 
-def pack(t: Tile, name: str, part: int) -> str:
+def part_of(t: Tile) -> int:
+    """Return the lanes that packing moves at a time: all panels' are multiples."""
+    return min(t.rows, t.lanes)
+
+
+def side_of(t: Tile) -> int:
+    """Return the lanes and steps that are transposed in registers at a time."""
+    return min(SIDE, part_of(t))
+
+
+def pack(t: Tile) -> str:
     """Pack a panel: ``to[k, lane] = x[lane * across + k * along]``, padded with zeros.
 
-    Its `lanes` are a multiple of `part`, which are loaded at a time. They are counted
-    in loops: written out for each width, packing was half of a product's code.
+    Its `lanes` are a multiple of `part_of`. They are counted in loops: written out for
+    each width, packing was half of a product's code.
     """
+    part = part_of(t)
     f = FunctionWriter(
-        f"pack_{name}",
+        "panel",
         "ptr noalias %x, i64 %across, i64 %along, i64 %count, i64 %k, ptr noalias %to, "
         "i64 %lanes",
         "internal",
@@ -44,7 +55,7 @@ def pack(t: Tile, name: str, part: int) -> str:
                 place = f.element(t.kind, to, first)
                 f.store(f"{row} {values}", place, t.itemsize)
     deep = f("and i1", full, f.compare("eq", "%along", 1))
-    side = SIDE
+    side = side_of(t)
     even = f.select(deep, f("and i64", "%k", -side), 0)
     even = f.select(beside, "%k", even)
     with f.when(f("xor i1", beside, "true")), f.loop(0, even, side) as k:

@@ -146,8 +146,9 @@ def micro(t: Tile, width: int, kind: str = "micro") -> str:
             column = f.element(t.kind, "%a", f.mul(k, t.rows))
             places = [f.element(t.kind, column, r) for r in range(height)]
             step(places, f.element(t.kind, "%b", f.mul(k, "%b_row")))
+    every = [cell for row in cells for cell in row]
     with f.when("%subtract"):
-        for cell in (cell for row in cells for cell in row):
+        for cell in every:
             f.store(f"{vector} {f(f'fneg {vector}', f.load(vector, cell))}", cell)
     whole = f(
         "and i1",
@@ -155,27 +156,54 @@ def micro(t: Tile, width: int, kind: str = "micro") -> str:
         f.compare("eq", "%columns", across),
     )
     with f.when(whole):
-        for r, row in enumerate(cells):
-            start = f.element(t.kind, "%c", f.mul("%c_row", r))
-            for v, cell in enumerate(row):
-                place = f.element(t.kind, start, v * lanes)
-                value = f.load(vector, cell)
-                with f.when("%add"):
-                    old = f.load(vector, place, t.itemsize)
-                    f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
-                f.store(f"{vector} {f.load(vector, cell)}", place, t.itemsize)
+        starts = [f.element(t.kind, "%c", f.mul("%c_row", r)) for r in range(height)]
+        places = [f.element(t.kind, s, v * lanes) for s in starts for v in range(width)]
+        with f.when("%add"):
+            for cell, place in zip(every, places):
+                old = f.load(vector, place, t.itemsize)
+                new = f(f"fadd {vector}", old, f.load(vector, cell))
+                f.store(f"{vector} {new}", cell)
+        for cell, place in zip(every, places):
+            f.store(f"{vector} {f.load(vector, cell)}", place, t.itemsize)
     with f.unless(whole):
-        masks = [mask_of(f, t, lanes, "%columns", v * lanes) for v in range(width)]
-        for r, row in enumerate(cells):
-            with f.when(f.compare("sgt", "%rows", r)):
-                start = f.beside(t.kind, "%c", f.mul("%c_row", r))
-                for v, (cell, mask) in enumerate(zip(row, masks)):
-                    place = f.beside(t.kind, start, v * lanes)
-                    value = f.load(vector, cell)
-                    with f.when("%add"):
-                        old = masked_load(f, t, lanes, place, mask)
-                        f.store(f"{vector} {f(f'fadd {vector}', old, value)}", cell)
-                    masked_store(f, t, lanes, f.load(vector, cell), place, mask)
+        held = f.local(f"[{height * across} x {t.kind}]", 64)
+        for number, cell in enumerate(every):
+            place = f.element(t.kind, held, number * lanes)
+            f.store(f"{vector} {f.load(vector, cell)}", place)
+        f.do(
+            f"call void @part(ptr {held}, i64 {across}, ptr %c, i64 %c_row, i64 %rows, "
+            "i64 %columns, i1 %add)"
+        )
+    return f.text()
+
+
+def part(t: Tile) -> str:
+    """Write part of a tile of C from memory, whose rows are `across` apart.
+
+    It is a function of its own, in loops: written out in each micro, for each of its
+    registers, it was most of their code.
+    """
+    vector, lanes = f"<{t.lanes} x {t.kind}>", t.lanes
+    f = FunctionWriter(
+        "part",
+        "ptr noalias %tile, i64 %across, ptr noalias %c, i64 %c_row, i64 %rows, "
+        "i64 %columns, i1 %add",
+        "internal",
+        "noinline ",
+    )
+    new = f.local(vector, 64)
+    with f.loop(0, "%rows") as r:
+        line = f.element(t.kind, "%tile", f.mul(r, "%across"))
+        start = f.element(t.kind, "%c", f.mul(r, "%c_row"))
+        with f.loop(0, "%columns", lanes) as v:
+            mask = mask_of(f, t, lanes, f.sub("%columns", v), 0)
+            place = f.element(t.kind, start, v)
+            value = f.load(vector, f.element(t.kind, line, v))
+            f.store(f"{vector} {value}", new)
+            with f.when("%add"):
+                old = masked_load(f, t, lanes, place, mask)
+                f.store(f"{vector} {f(f'fadd {vector}', old, value)}", new)
+            masked_store(f, t, lanes, f.load(vector, new), place, mask)
     return f.text()
 
 
