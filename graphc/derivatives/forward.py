@@ -20,8 +20,10 @@ from graphc.graph.origin import set_inherited
 from graphc.ops.arithmetic import cast
 from graphc.ops.declare import Elementwise
 from graphc.ops.leaf import zeros_like
+from graphc.types.process import collection_paused
 
 
+@collection_paused()
 def push_forward(
     outputs: Sequence[Node],
     wrt: Sequence[Node],

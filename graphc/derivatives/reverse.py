@@ -21,8 +21,10 @@ from graphc.ops.arithmetic import cast
 from graphc.ops.declare import Elementwise, Linear
 from graphc.ops.leaf import zeros_like
 from graphc.ops.move import unbroadcast
+from graphc.types.process import collection_paused
 
 
+@collection_paused()
 def pull_back(
     outputs: Sequence[Node],
     cotangents: Sequence[Node],

@@ -7,7 +7,6 @@ a call that compiled code does not take.
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,13 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from graphc.backends import reference
 from graphc.graph.graph import Graph
 from graphc.types import sizes
+from graphc.types.process import collection_paused
 from graphc.types.sizes import Dim
 
 if TYPE_CHECKING:
     from graphc.backends.cpu.native import NativeEntry
-
-LARGE = 5_000
-"""Nodes from which a graph is compiled with Python's cycle collector paused."""
 
 PATIENCE = 2.0
 """Seconds of compilation after which a terminal is told of it."""
@@ -120,7 +117,7 @@ class Compiled:
     def graph(self) -> Graph:
         """The graph after all passes."""
         if self._graph is None:
-            with _announced(self.original), _collection_paused(self.original):
+            with _announced(self.original), collection_paused():
                 self._graph = _simplified(self.original)
         return self._graph
 
@@ -128,7 +125,7 @@ class Compiled:
     def executable(self) -> Any:
         """The machine code with its program, None if there is none."""
         if self._executable is None and self._backend != "reference":
-            with _announced(self.original), _collection_paused(self.original):
+            with _announced(self.original), collection_paused():
                 self._executable = self._made()
         return self._executable
 
@@ -182,10 +179,6 @@ def _dims(graph: Graph) -> list[Dim]:
     return list(out)
 
 
-_pauses = 0
-_pausing = threading.Lock()
-
-
 @contextmanager
 def _announced(graph: Graph) -> Iterator[None]:
     """Say on a terminal what goes on if it takes longer than `PATIENCE`."""
@@ -200,28 +193,3 @@ def _announced(graph: Graph) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-
-
-@contextmanager
-def _collection_paused(graph: Graph) -> Iterator[None]:
-    """Keep Python's cycle collector from walking a large graph again and again.
-
-    It takes a third of the time, and finds nothing: nodes hold no cycles.
-    """
-    global _pauses
-    if len(graph) < LARGE:
-        yield
-        return
-    with _pausing:
-        paused = _pauses > 0 or gc.isenabled()
-        if paused:
-            _pauses += 1
-            gc.disable()
-    try:
-        yield
-    finally:
-        if paused:
-            with _pausing:
-                _pauses -= 1
-                if not _pauses:
-                    gc.enable()

@@ -5,7 +5,7 @@ Steps are calls of kernels and of matrix products, in the order of their depths.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from graphc.graph.graph import Graph
@@ -59,6 +59,7 @@ def schedule(
     donated: Collection[int] = (),
     pipelines: bool = True,
     machine: Machine = CPU,
+    announce: Callable[[Call], None] = lambda call: None,
 ) -> Program:
     """Return the program of a graph that passes have simplified.
 
@@ -73,6 +74,9 @@ def schedule(
         are the operands of the products.
     machine : Machine
         Says how finely to cut.
+    announce : callable
+        Is given each product, factorization, scan and scatter, long before the program
+        is there: what they need can be made meanwhile.
 
     Raises
     ------
@@ -95,6 +99,12 @@ def schedule(
             codes[node] = len(program.reports)
         return codes[node]
 
+    opaque: list[tuple[int, list[Call]]] = []
+    for node in fusion.opaque:
+        calls_of_node = lower_opaque(fusion, node, report)
+        opaque.append((fusion.info[node].depth, list(calls_of_node)))
+        for call in calls_of_node:
+            announce(call)
     depth_steps: dict[int, list[Call]] = {}
     lowered: dict[int, tuple[Group, list[KernelCall]]] = {}
     lowerer = GroupLowerer(fusion, report)
@@ -102,9 +112,8 @@ def schedule(
         calls = lowerer.lower(group, chunks_of(group, machine))
         lowered[id(calls[0])] = group, calls
         depth_steps.setdefault(group.depth, []).extend(calls)
-    for node in fusion.opaque:
-        depth = fusion.info[node].depth
-        depth_steps.setdefault(depth, []).extend(lower_opaque(fusion, node, report))
+    for depth, calls_of_node in opaque:
+        depth_steps.setdefault(depth, []).extend(calls_of_node)
 
     def again(call: KernelCall, chunks: SizeLike, most_rows: int) -> Pairs:
         if id(call) not in lowered:

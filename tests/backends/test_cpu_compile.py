@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -177,11 +178,19 @@ def test_a_table_of_steps_does_what_straight_code_does(monkeypatch, longest):
         f(np.ones((4, 3)), np.ones((2, 3, 3)), np.array([4]))
 
 
-def test_a_long_program_is_little_code():
-    short, long = cg.compile(*layers(30)), cg.compile(*layers(120))
-    lines = [f._executable.driver.text.count("\n") for f in (short, long)]
-    assert len(long.kernels) > 3 * len(short.kernels) > 3 * driver.LONGEST_CODE
-    assert lines[1] < 2 * lines[0]
+def driver_lines(count):
+    """Return the driver's lines for so many layers, and its number of functions."""
+    printed = cg.compile(*layers(count))._executable.driver
+    return printed.text.count("\n"), len(printed.functions)
+
+
+def test_a_long_program_is_little_code(monkeypatch):
+    short, long = driver_lines(30), driver_lines(120)
+    # sizes of the workspace's parts are computed one by one, all else is in tables
+    assert long[0] < 20 * 120 and long[1] == short[1]
+    for name in ("LONGEST_CODE", "MOST_WORDS"):
+        monkeypatch.setattr(driver, name, 1 << 40)
+    assert driver_lines(120)[0] > 6 * long[0]
 
 
 def test_a_long_scalar_expression_with_its_gradient():
@@ -242,7 +251,6 @@ def test_a_rule_looks_at_a_node_once():
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_the_cycle_collector_is_as_it_was(monkeypatch, enabled):
-    monkeypatch.setattr(compile_module, "LARGE", 0)
     states = []
     monkeypatch.setattr(
         compile_module, "_simplified", lambda g: states.append(gc.isenabled()) or 1 / 0
@@ -370,3 +378,36 @@ def test_the_step_whose_index_is_out_of_range_is_named():
         wrong[t][t + 1] = 5
         with pytest.raises(IndexOutOfRangeError, match=f"step{t}"):
             f(np.ones((5, 4)), np.ones((4, 4)), *wrong)
+
+
+def test_a_forked_child_collects_though_another_thread_compiled():
+    program = """
+import gc, os, threading
+from graphc.types.process import collection_paused
+
+inside, done = threading.Event(), threading.Event()
+
+def compiling():
+    with collection_paused():
+        inside.set()
+        done.wait()
+
+thread = threading.Thread(target=compiling)
+thread.start()
+inside.wait()
+assert not gc.isenabled()
+child = os.fork()
+if not child:
+    with collection_paused():
+        held = gc.isenabled()
+    os._exit(0 if gc.isenabled() and not held else 1)
+failed = os.waitpid(child, 0)[1]
+done.set()
+thread.join()
+assert gc.isenabled()
+print(failed)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "0"

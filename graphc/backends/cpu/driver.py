@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from graphc.backends.cpu import factorize, gemm, register_tile
+from graphc.backends.cpu import driver_code, factorize, gemm, register_tile
 from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
@@ -27,6 +27,9 @@ from graphc.types.sizes import Atom, Dim, SizeLike
 
 LONGEST_CODE = 64
 """Steps up to which a program becomes straight-line code."""
+
+MOST_WORDS = 1_000
+"""Words up to which it does, that these are given: a pipeline is one step."""
 
 
 class KernelCode(NamedTuple):
@@ -119,7 +122,10 @@ class DriverPrinter(SizePrinter):
                 steps.append(self._pipeline(step, kernels))
         self.words = max((len(s.arguments) for s in steps), default=0) + 1
         rest = ""
-        if len(steps) > LONGEST_CODE:
+        if (
+            len(steps) > LONGEST_CODE
+            or sum(len(s.arguments) for s in steps) > MOST_WORDS
+        ):
             rest = self._table(steps)
         else:
             for printed in steps:
@@ -228,7 +234,7 @@ class DriverPrinter(SizePrinter):
         start = self._function(
             "start",
             f"""
-define internal void @NAME{_STARTED} {{
+define internal void @NAME{driver_code.STARTED} {{
   call void @graphc_{name}(i64 %threads, ptr %words)
   ret void
 }}""",
@@ -276,93 +282,65 @@ define internal void @NAME{_STARTED} {{
     def _pipeline(
         self, call: PipelineCall, kernels: Mapping[int, Launch]
     ) -> PrintedStep:
-        """Print a function that runs rows lo to hi of all members, and one to start it.
+        """Print a function that runs blocks of rows of all members, and one to start it.
 
-        Its rows are blocks of the pipeline's. The words of all members lie one after
-        another, after the number of rows. A kernel's come after its scale, a product's
-        after those of its block.
+        The words of all members lie one after another, after the number of rows. A
+        kernel's come after its scale, a product's after those of its block. Members
+        are tables of what runs them and where their words are: an unrolled loop has
+        hundreds.
         """
         arguments: list[Operand] = [self._plain(call.rows)]
-        body, before = [], []
+        members: list[tuple[str, int]] = []
+        begun: list[tuple[str, int]] = []
         packed: set[int] = set()
-        for number, member in enumerate(call.members):
-            step = member.call
-            at = f"%m{number}"
-            here = f"  {at} = getelementptr i64, ptr %words, i64 {len(arguments)}"
-            body.append(here)
+        for member in call.members:
+            step, at = member.call, len(arguments)
             if isinstance(step, KernelCall):
                 launch = kernels[id(step.kernel)]
-                # a kernel's rows are so many for each row, or one for some of them
-                if step.block == 1:
-                    low, high = "%lo", "%hi"
-                else:
-                    low, high = f"{at}_a", f"{at}_b"
-                    body += [
-                        f"  {at}_u = add i64 %hi, {step.block - 1}",
-                        f"  {low} = udiv i64 %lo, {step.block}",
-                        f"  {high} = udiv i64 {at}_u, {step.block}",
-                    ]
+                self.kernels.add(launch.code.name)
+                runs = driver_code.KERNEL_MEMBER.format(
+                    kernel=launch.code.name,
+                    above=step.block - 1,
+                    shift=step.block.bit_length() - 1,
+                )
                 arguments.append(self._plain(member.scale))
                 arguments += self._kernel_arguments(step, launch)
-                self.kernels.add(launch.code.name)
-                body += [
-                    f"  {at}_s = load i64, ptr {at}",
-                    f"  {at}_l = mul i64 {low}, {at}_s",
-                    f"  {at}_h = mul i64 {high}, {at}_s",
-                    f"  {at}_w = getelementptr i64, ptr {at}, i64 1",
-                    f"  call void @{launch.code.name}"
-                    f"(i64 {at}_l, i64 {at}_h, i64 %chunk, ptr {at}_w)",
-                ]
-                continue
-            assert isinstance(step, ProductCall)
-            letter = register_tile.letter(step.nodes[0].dtype)
-            arguments += [self.nothing] * gemm.BLOCK_WORDS
-            before += [
-                here,
-                f"  {at}_w = getelementptr i64, ptr %words, i64 {len(arguments)}",
-                f"  call void @graphc_prepare_{letter}(ptr {at}_w, ptr {at})",
-            ]
-            arguments += self._product_arguments(step)
-            if id(step.memory[3]) not in packed:
-                packed.add(id(step.memory[3]))
-                before.append(
-                    f"  call void @graphc_pack_{letter}(i64 %threads, ptr {at})"
+            else:
+                assert isinstance(step, ProductCall)
+                letter = register_tile.letter(step.nodes[0].dtype)
+                runs = driver_code.PRODUCT_MEMBER.format(letter=letter)
+                prepares = driver_code.PREPARED.format(
+                    letter=letter, words=gemm.BLOCK_WORDS
                 )
-            body.append(
-                f"  call void @graphc_rows_{letter}(i64 %lo, i64 %hi, ptr {at})"
-            )
+                arguments += [self.nothing] * gemm.BLOCK_WORDS
+                arguments += self._product_arguments(step)
+                begun.append((self._function("prepare", prepares), at))
+                if id(step.memory[3]) not in packed:
+                    packed.add(id(step.memory[3]))
+                    packs = driver_code.PACKED.format(letter=letter)
+                    begun.append((self._function("pack", packs), at))
+            members.append((self._function("member", runs), at))
         rows = self._function(
             "pipeline",
-            "\n".join(
-                [
-                    "define internal void @NAME"
-                    "(i64 %first, i64 %last, i64 %chunk, ptr %words) nounwind {",
-                    "  %r = load i64, ptr %words",
-                    f"  %lo = mul i64 %first, {call.block}",
-                    f"  %end = mul i64 %last, {call.block}",
-                    "  %less = icmp slt i64 %end, %r",
-                    "  %hi = select i1 %less, i64 %end, i64 %r",
-                    *body,
-                    "  ret void",
-                    "}",
-                ]
+            driver_code.PIPELINE.format(
+                block=call.block, members=self._members(members), count=len(members)
             ),
         )
         start = self._function(
             "start",
-            "\n".join(
-                [
-                    f"define internal void @NAME{_STARTED} {{",
-                    *before,
-                    f"  call void @graphc_launch(i64 %threads, ptr @{rows}, i64 %rows, "
-                    "i64 %chunks, ptr %words)",
-                    "  ret void",
-                    "}",
-                ]
+            driver_code.START_PIPELINE.format(
+                begun=self._members(begun), count=len(begun), rows=rows
             ),
         )
         chunks = self._plain(call.chunks)
         return PrintedStep(start, None, chunks, chunks, arguments)
+
+    def _members(self, members: Sequence[tuple[str, int]]) -> str:
+        """Add a table of functions and of where the words of each are; its name."""
+        rows = ", ".join([f"{{ptr, i64}} {{ptr @{f}, i64 {at}}}" for f, at in members])
+        table = f"@NAME = internal constant [{len(members)} x {{ptr, i64}}] [{rows}]"
+        self.functions.setdefault(driver_code.MEMBERS, "members")
+        return self._function("list", table)
 
     # ----------------------------------------------------------------- code
 
@@ -431,76 +409,10 @@ define internal void @NAME{_STARTED} {{
             ]
         self.k.lines.append("  call void @steps(ptr %frame, ptr %arguments)")
         self.frame.words += len(words)
-        return _LOOP.format(
+        return driver_code.LOOP.format(
             threads=Frame.THREADS,
             length=len(table),
             table=", ".join([f"i64 {number}" for number in table]),
             count=len(functions),
             functions=", ".join(f"ptr {name}" for name in functions),
         )
-
-
-_STARTED = "(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %words) nounwind"
-
-_LOOP = """
-@table = internal constant [{length} x i64] [{table}]
-@functions = internal constant [{count} x ptr] [{functions}]
-
-define internal i64 @number(ptr %frame, ptr %at) nounwind {{
-  %word = load i64, ptr %at
-  %from = getelementptr i64, ptr %frame, i64 %word
-  %base = load i64, ptr %from
-  %addend_at = getelementptr i64, ptr %at, i64 1
-  %addend = load i64, ptr %addend_at
-  %sum = add i64 %base, %addend
-  ret i64 %sum
-}}
-
-define internal ptr @function(ptr %at) nounwind {{
-  %which = load i64, ptr %at
-  %from = getelementptr ptr, ptr @functions, i64 %which
-  %function = load ptr, ptr %from
-  ret ptr %function
-}}
-
-define internal void @steps(ptr %frame, ptr %arguments) nounwind {{
-entry:
-  %threads_at = getelementptr i64, ptr %frame, i64 {threads}
-  %threads = load i64, ptr %threads_at
-  %end = getelementptr i64, ptr @table, i64 {length}
-  br label %head
-head:
-  %step = phi ptr [ @table, %entry ], [ %at, %launch ]
-  %more = icmp ult ptr %step, %end
-  br i1 %more, label %begin, label %done
-begin:
-  %start = call ptr @function(ptr %step)
-  %kernel_at = getelementptr i64, ptr %step, i64 1
-  %kernel = call ptr @function(ptr %kernel_at)
-  %count_at = getelementptr i64, ptr %step, i64 2
-  %count = load i64, ptr %count_at
-  %rows_at = getelementptr i64, ptr %step, i64 3
-  %rows = call i64 @number(ptr %frame, ptr %rows_at)
-  %chunks_at = getelementptr i64, ptr %step, i64 5
-  %chunks = call i64 @number(ptr %frame, ptr %chunks_at)
-  %first = getelementptr i64, ptr %step, i64 7
-  br label %argument
-argument:
-  %i = phi i64 [ 0, %begin ], [ %i_next, %put ]
-  %at = phi ptr [ %first, %begin ], [ %at_next, %put ]
-  %left = icmp slt i64 %i, %count
-  br i1 %left, label %put, label %launch
-put:
-  %value = call i64 @number(ptr %frame, ptr %at)
-  %to = getelementptr i64, ptr %arguments, i64 %i
-  store i64 %value, ptr %to
-  %i_next = add i64 %i, 1
-  %at_next = getelementptr i64, ptr %at, i64 2
-  br label %argument
-launch:
-  call void %start(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %arguments)
-  br label %head
-done:
-  ret void
-}}
-"""

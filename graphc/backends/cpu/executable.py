@@ -33,12 +33,13 @@ from graphc.kernels.ir import Kernel
 from graphc.kernels.text import kernel_text
 from graphc.schedule.evaluate import KernelCall
 from graphc.schedule.factorize import RoutineCall
-from graphc.schedule.memory import Step, check_sizes, evaluator
+from graphc.schedule.memory import Call, Step, check_sizes, evaluator
 from graphc.schedule.packing import ALIGNMENT
 from graphc.schedule.program import Program, schedule
 from graphc.schedule.rematerialize import within_budget
 from graphc.types.config import options
 from graphc.types.errors import AllocationError
+from graphc.types.process import turns_shortened
 from graphc.types.sizes import Dim, SizeLike
 
 _codes: dict[tuple, KernelCode] = {}
@@ -58,6 +59,27 @@ def _launch(
         code = KernelCode(printer.name, tuple(printer.parameters))
         printed[canonical.key] = code
     return Launch(code, canonical.starts, canonical.codes)
+
+
+class _Library:
+    """Begins with the code of products and factorizations, which takes longest."""
+
+    def __init__(self, modules: Modules):
+        self.modules = modules
+        self.begun: set[str] = set()
+
+    def begin(self, call: Call) -> None:
+        """Have compiled what a call needs, once however many there are."""
+        if isinstance(call, KernelCall):
+            return
+        letter = register_tile.letter(call.nodes[0].dtype)
+        parts = {m.text: m.kind for m in gemm.modules_of(letter)}
+        if isinstance(call, RoutineCall):
+            parts[factorize.text_of(letter)] = "vectors"
+        for text, kind in parts.items():
+            if text not in self.begun:
+                self.begun.add(text)
+                self.modules.ahead(text, kind)
 
 
 class Executable:
@@ -84,13 +106,16 @@ class Executable:
         budget: int | None = None,
         dims_of_budget: Mapping[str, int] | None = None,
     ):
-        with Modules() as modules:
+        with Modules() as modules, turns_shortened():
             modules.begun += [*begin_pool(), *memory.begin()]
+            library = _Library(modules)
             self.program: Program = (
-                schedule(graph, donated)
+                schedule(graph, donated, announce=library.begin)
                 if budget is None
                 else within_budget(graph, donated, budget, dims_of_budget or {})
             )
+            for step in self.program.calls:
+                library.begin(step)
             self.frame = Frame(self.program, dims)
             self.dims = list(dims)
             self._compile(modules, equalities, requirements, donated)
@@ -107,7 +132,6 @@ class Executable:
         donated: Sequence[int],
     ) -> None:
         """Print all code, which threads begin to compile, and load it."""
-        self._begin_library(modules)
         printed: dict[tuple, KernelCode] = {}
         self.launches: dict[int, Launch] = {}
         for step in self.program.calls:
@@ -148,18 +172,6 @@ class Executable:
                 self.program.memory.constants,
             )
             self._entry_name = entry.name
-
-    def _begin_library(self, modules: Modules) -> None:
-        """Begin with products and factorizations: they take longest."""
-        texts: dict[str, str] = {}  # asked for once, however many steps need them
-        for step in self.program.calls:
-            if not isinstance(step, KernelCall):
-                letter = register_tile.letter(step.nodes[0].dtype)
-                texts |= {m.text: m.kind for m in gemm.modules_of(letter)}
-                if isinstance(step, RoutineCall):
-                    texts[factorize.text_of(letter)] = "vectors"
-        for text, kind in texts.items():
-            modules.ahead(text, kind)
 
     def save(self, key: str) -> None:
         """File the program for other processes; it must have `parts`."""
