@@ -212,6 +212,14 @@ def install(cls: type, slot: str, form: str, halted: int, doc: str) -> bool:
     return True
 
 
+def begin_install() -> None:
+    """Have the method compiled ahead, unless it is loaded or cannot be had."""
+    from graphc.backends.cpu.cache import begin
+
+    if not _kept and layout_known():
+        begin(_SOURCE, "once")
+
+
 def _slot_offset(cls: type, slot: str) -> int | None:
     """Return where in an instance a slot lies, None if that is not sure."""
     member = ctypes.c_size_t.from_address(id(cls.__dict__[slot]) + _MEMBER).value

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphc.backends.cpu import (
     ahead,
+    calls,
     factorize,
     gemm,
     jit,
@@ -108,6 +109,7 @@ class Executable:
     ):
         with Modules() as modules, turns_shortened():
             modules.begun += [*begin_pool(), *memory.begin()]
+            calls.begin_install()
             library = _Library(modules)
             self.program: Program = (
                 schedule(graph, donated, announce=library.begin)
@@ -235,7 +237,7 @@ class Executable:
         """
         steps: list[list[Step]] = [[], *([s] for s in self.program.steps)]
         workspace = self._workspace(values)
-        calls = []
+        timed = []
         for some in steps:
             part = replace(self.program, steps=some)
             frame = Frame(part, self.dims)
@@ -244,11 +246,11 @@ class Executable:
             words = self._words(frame, arrays, outputs, values, workspace)
             words[Frame.THREADS] = threads
             call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
-            calls.append((call, words.ctypes.data, words))
-        least = [math.inf] * len(calls)
+            timed.append((call, words.ctypes.data, words))
+        least = [math.inf] * len(timed)
         clock = time.perf_counter
         for _ in range(rounds + 1):  # the first is to warm up
-            for number, (call, at, _) in enumerate(calls):
+            for number, (call, at, _) in enumerate(timed):
                 start = clock()
                 call(at)
                 least[number] = min(least[number], clock() - start)

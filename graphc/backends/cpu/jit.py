@@ -34,6 +34,9 @@ LEVEL = 2
 """How far kernels are optimized. At level 3 LLVM unrolls short loops of twice as many
 rounds: it takes up to fifty times longer, and what it makes has been slower."""
 
+KEPT = "graphc.kept"
+"""The table of functions that only vectorization refers to, by name."""
+
 LOCK = threading.RLock()
 """Held by whatever compiles or loads, and by a thread while it forks."""
 
@@ -165,11 +168,14 @@ class Machine:
         run = _without_lock(ffi.lib.LLVMPY_RunNewModulePassManager)
         passes, builder = self._passes()
         run(passes, module, builder)
-        if "vector-function-abi-variant" in text:
-            # what vectorized loops call by now: a call would make them save registers
+        if f"@{KEPT} =" in text:
+            # what vectorized loops call by now: a call would make them save registers;
+            # and lengths of vectors that none of them has
+            module.get_global_variable(KEPT).linkage = "internal"
             late = llvm.create_new_module_pass_manager()
             late.add_always_inliner_pass()
             late.add_simplify_cfg_pass()
+            late.add_global_dead_code_eliminate_pass()
             run(late, module, builder)
         return module
 

@@ -167,7 +167,7 @@ class _Support:
     def __init__(self) -> None:
         from graphc.backends.cpu.cache import machine_code
 
-        addresses = jit.load(machine_code(SOURCE), _NAMES)
+        addresses = jit.load(machine_code(SOURCE, "straight"), _NAMES)
         for name, address in zip(_NAMES, addresses):
             jit.add_symbol(name, address)
         pointer = ctypes.c_void_p
@@ -197,7 +197,7 @@ def begin() -> list[Job]:
     """Have the functions compiled ahead, unless they are loaded; see `cache.begin`."""
     from graphc.backends.cpu.cache import begin
 
-    return [] if _support is not None else begin(SOURCE)
+    return [] if _support is not None else begin(SOURCE, "straight")
 
 
 def support() -> _Support:

@@ -42,6 +42,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from graphc.backends.cpu.jit import KEPT
 from graphc.types import dtypes
 from graphc.types.errors import internal_assert
 
@@ -159,7 +160,7 @@ class LlvmModule:
         return f"@{name}"
 
     def keep(self, name: str) -> None:
-        """Keep a function that is referred to by name only."""
+        """Keep a function that is referred to by name only, until vectorization."""
         self.kept[name] = None
 
     def text(self) -> str:
@@ -167,10 +168,8 @@ class LlvmModule:
         lines = [*self.declarations.values(), *self.definitions.values()]
         if self.kept:
             names = ", ".join(f"ptr @{name}" for name in self.kept)
-            lines.append(
-                f"@llvm.compiler.used = appending global [{len(self.kept)} x ptr] "
-                f'[{names}], section "llvm.metadata"'
-            )
+            # external, so that passes leave it: see `jit.Machine.optimized`
+            lines.append(f"@{KEPT} = constant [{len(self.kept)} x ptr] [{names}]")
         return "\n".join([*lines, ""])
 
 
