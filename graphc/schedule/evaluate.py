@@ -163,10 +163,7 @@ class Evaluation:
         if value is not None:
             return self.k.constant(value, node.dtype)
         if node not in self.computed and self._in_memory(node):
-            offset = row_major(index, node.shape)
-            if _may_be_discarded(index) and len(index) > 1:
-                # of an array without elements only the first place may be touched
-                offset = offset * sizes.minimum(1, node.size)
+            offset = _offset(index, node.shape)
             return self.k.load(self.node_buffer(node), offset, 0)
         if isinstance(node.op, Elementwise):
             keys = [(a, broadcast_index(index, a)) for a in node.args]
@@ -192,11 +189,11 @@ class Evaluation:
 
     def _load_row(self, node: Node, buffer: Buffer, index: Index) -> Value:
         if self.memory[buffer.number].node is node:
-            offset = row_major(index, node.shape)
+            offset = _offset(index, node.shape)
         else:
             inner = node.shape[len(self.rows) :]
             _, offset = self._scratch(sizes.product(inner))
-            offset = offset + row_major(index[len(self.rows) :], inner)
+            offset = offset + _offset(index[len(self.rows) :], inner)
         return self.k.load(buffer, offset, self.stage)
 
     def _scratch(self, width: SizeLike) -> tuple[SizeLike, SizeLike]:
@@ -208,16 +205,20 @@ class Evaluation:
         return info.kind == "stored" or node in self.fusion.kept
 
 
-def _may_be_discarded(index: Index) -> bool:
-    """Tell whether what is read at an index, maybe of an empty array, may not count.
+def _offset(index: Index, shape: Shape) -> SizeLike:
+    """Return the offset of an element in memory, 0 where none can be meant.
 
-    So it is at an index of `ops.slicing.clamp_index`, and at one that was computed and
-    may be out of range.
+    What is read for an index clamped into an empty axis (`sizes.clamp`), or for one
+    that was computed and is out of range, is discarded. But of the array it comes from
+    no place might be there but the first, for which backends give a place to read.
     """
-    return any(
-        isinstance(atom, Dynamic)
-        or (isinstance(atom, sizes.Function) and atom.name in ("min", "max"))
-        for i in index
-        if not isinstance(i, int)
-        for atom in i.atoms()
-    )
+    offset, inside = sizes.unclamped(row_major(index, shape))
+    if isinstance(offset, int):
+        return offset
+    for atom in offset.leaves():
+        if isinstance(atom, Dynamic) and not sizes.non_negative(atom.extent - 1):
+            if any(atom not in monomial for monomial, _ in offset.terms):
+                inside.append(sizes.minimum(1, atom.extent))
+    for condition in dict.fromkeys(inside):
+        offset = offset * condition
+    return offset

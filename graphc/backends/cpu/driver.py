@@ -139,6 +139,7 @@ class DriverPrinter(SizePrinter):
                 *self.frames[0].lines,
                 "  ret void",
                 "}",
+                f"@{_NOTHING} = internal global [64 x i8] zeroinitializer, align 64",
                 "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
                 *(
                     f"declare void @{name}(i64, i64, i64, ptr)"
@@ -192,7 +193,15 @@ class DriverPrinter(SizePrinter):
         place = self.program.memory.places[key_of(memory)]
         itemsize = memory.dtype.itemsize  # type: ignore[attr-defined]
         bytes_ = self._number(place.offset + offset * itemsize)
-        return Operand(self.frame.word(place), bytes_)
+        address = Operand(self.frame.word(place), bytes_)
+        if sizes.non_negative(memory.size - 1):
+            return address
+        # of an empty array one element may be read, to be discarded
+        k = self.k
+        size = self._number(memory.size)
+        nothing = k.pure(f"ptrtoint ptr @{_NOTHING} to i64", I64)
+        some = k("ne", size, k.zero(size))
+        return Operand(None, k("select", some, self._value(address), nothing))
 
     # ---------------------------------------------------------------- steps
 
@@ -439,6 +448,8 @@ define internal void @NAME{_STARTED} {{
             functions=", ".join(f"ptr {name}" for name in functions),
         )
 
+
+_NOTHING = "nothing"
 
 _STARTED = "(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %words) nounwind"
 
