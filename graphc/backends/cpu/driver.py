@@ -14,6 +14,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from graphc.backends.cpu import factorize, gemm, register_tile
+from graphc.backends.cpu.driver_code import (
+    CALLS,
+    LOOP,
+    NOTHING,
+    PREPARE,
+    PRODUCT,
+    ROWS_OF_MEMBER,
+    STARTED,
+)
 from graphc.backends.cpu.printer import I64, SizePrinter
 from graphc.backends.cpu.scalars import Value as Register
 from graphc.schedule.evaluate import KernelCall, Memory
@@ -27,6 +36,9 @@ from graphc.types.sizes import Atom, Dim, SizeLike
 
 LONGEST_CODE = 64
 """Steps up to which a program becomes straight-line code."""
+
+MANY_WORDS = 16
+"""Words of arguments that count as a step: pipelines have those of all members."""
 
 
 class KernelCode(NamedTuple):
@@ -102,6 +114,7 @@ class DriverPrinter(SizePrinter):
         self.products: set[str] = set()
         self.routines: set[str] = set()
         self.functions: dict[str, str] = {}
+        self.tables: list[str] = []
         self.kernels: set[str] = set()
         self.k.lines = self.frames[0].lines
         self.nothing = Operand(None, self.k.constant(0, I64))
@@ -119,7 +132,8 @@ class DriverPrinter(SizePrinter):
                 steps.append(self._pipeline(step, kernels))
         self.words = max((len(s.arguments) for s in steps), default=0) + 1
         rest = ""
-        if len(steps) > LONGEST_CODE:
+        words = sum(len(s.arguments) for s in steps)
+        if max(len(steps), words // MANY_WORDS) > LONGEST_CODE:
             rest = self._table(steps)
         else:
             for printed in steps:
@@ -139,7 +153,7 @@ class DriverPrinter(SizePrinter):
                 *self.frames[0].lines,
                 "  ret void",
                 "}",
-                f"@{_NOTHING} = internal global [64 x i8] zeroinitializer, align 64",
+                f"@{NOTHING} = internal global [64 x i8] zeroinitializer, align 64",
                 "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
                 *(
                     f"declare void @{name}(i64, i64, i64, ptr)"
@@ -156,6 +170,7 @@ class DriverPrinter(SizePrinter):
                     for line in factorize.declarations(letter)
                 ),
                 *(text.replace("@NAME", f"@{n}") for text, n in self.functions.items()),
+                *self.tables,
                 rest,
                 self.module.text(),
             ]
@@ -194,12 +209,11 @@ class DriverPrinter(SizePrinter):
         itemsize = memory.dtype.itemsize  # type: ignore[attr-defined]
         bytes_ = self._number(place.offset + offset * itemsize)
         address = Operand(self.frame.word(place), bytes_)
-        if sizes.non_negative(memory.size - 1):
+        if not memory.read_if_empty or sizes.non_negative(memory.size - 1):
             return address
-        # of an empty array one element may be read, to be discarded
         k = self.k
         size = self._number(memory.size)
-        nothing = k.pure(f"ptrtoint ptr @{_NOTHING} to i64", I64)
+        nothing = k.pure(f"ptrtoint ptr @{NOTHING} to i64", I64)
         some = k("ne", size, k.zero(size))
         return Operand(None, k("select", some, self._value(address), nothing))
 
@@ -237,7 +251,7 @@ class DriverPrinter(SizePrinter):
         start = self._function(
             "start",
             f"""
-define internal void @NAME{_STARTED} {{
+define internal void @NAME{STARTED} {{
   call void @graphc_{name}(i64 %threads, ptr %words)
   ret void
 }}""",
@@ -292,66 +306,40 @@ define internal void @NAME{_STARTED} {{
         after those of its block.
         """
         arguments: list[Operand] = [self._plain(call.rows)]
-        body, before = [], []
+        body: list[tuple[str, int]] = []
+        before: list[tuple[str, int]] = []
         packed: set[int] = set()
-        for number, member in enumerate(call.members):
-            step = member.call
-            at = f"%m{number}"
-            here = f"  {at} = getelementptr i64, ptr %words, i64 {len(arguments)}"
-            body.append(here)
+        for member in call.members:
+            step, at = member.call, len(arguments)
             if isinstance(step, KernelCall):
                 launch = kernels[id(step.kernel)]
-                # a kernel's rows are so many for each row, or one for some of them
-                if step.block == 1:
-                    low, high = "%lo", "%hi"
-                else:
-                    low, high = f"{at}_a", f"{at}_b"
-                    body += [
-                        f"  {at}_u = add i64 %hi, {step.block - 1}",
-                        f"  {low} = udiv i64 %lo, {step.block}",
-                        f"  {high} = udiv i64 {at}_u, {step.block}",
-                    ]
+                self.kernels.add(launch.code.name)
+                body.append((self._kernel_member(launch.code.name, step.block), at))
                 arguments.append(self._plain(member.scale))
                 arguments += self._kernel_arguments(step, launch)
-                self.kernels.add(launch.code.name)
-                body += [
-                    f"  {at}_s = load i64, ptr {at}",
-                    f"  {at}_l = mul i64 {low}, {at}_s",
-                    f"  {at}_h = mul i64 {high}, {at}_s",
-                    f"  {at}_w = getelementptr i64, ptr {at}, i64 1",
-                    f"  call void @{launch.code.name}"
-                    f"(i64 {at}_l, i64 {at}_h, i64 %chunk, ptr {at}_w)",
-                ]
                 continue
             assert isinstance(step, ProductCall)
             letter = register_tile.letter(step.nodes[0].dtype)
             arguments += [self.nothing] * gemm.BLOCK_WORDS
-            before += [
-                here,
-                f"  {at}_w = getelementptr i64, ptr %words, i64 {len(arguments)}",
-                f"  call void @graphc_prepare_{letter}(ptr {at}_w, ptr {at})",
-            ]
             arguments += self._product_arguments(step)
-            if id(step.memory[3]) not in packed:
-                packed.add(id(step.memory[3]))
-                before.append(
-                    f"  call void @graphc_pack_{letter}(i64 %threads, ptr {at})"
-                )
-            body.append(
-                f"  call void @graphc_rows_{letter}(i64 %lo, i64 %hi, ptr {at})"
-            )
+            packs = id(step.memory[3]) not in packed
+            packed.add(id(step.memory[3]))
+            before.append((self._preparation(letter, packs), at))
+            rows_of = f"graphc_rows_{letter}"
+            body.append((self._function("member", PRODUCT.format(name=rows_of)), at))
         rows = self._function(
             "pipeline",
             "\n".join(
                 [
                     "define internal void @NAME"
                     "(i64 %first, i64 %last, i64 %chunk, ptr %words) nounwind {",
+                    "entry:",
                     "  %r = load i64, ptr %words",
                     f"  %lo = mul i64 %first, {call.block}",
                     f"  %end = mul i64 %last, {call.block}",
                     "  %less = icmp slt i64 %end, %r",
                     "  %hi = select i1 %less, i64 %end, i64 %r",
-                    *body,
+                    *self._calls("members", ROWS_OF_MEMBER, body),
                     "  ret void",
                     "}",
                 ]
@@ -361,8 +349,9 @@ define internal void @NAME{_STARTED} {{
             "start",
             "\n".join(
                 [
-                    f"define internal void @NAME{_STARTED} {{",
-                    *before,
+                    f"define internal void @NAME{STARTED} {{",
+                    "entry:",
+                    *self._calls("preparations", "i64 %threads", before),
                     f"  call void @graphc_launch(i64 %threads, ptr @{rows}, i64 %rows, "
                     "i64 %chunks, ptr %words)",
                     "  ret void",
@@ -372,6 +361,77 @@ define internal void @NAME{_STARTED} {{
         )
         chunks = self._plain(call.chunks)
         return PrintedStep(start, None, chunks, chunks, arguments)
+
+    def _kernel_member(self, name: str, block: int) -> str:
+        """Return a function that runs a kernel's part of a block of rows."""
+        # a kernel's rows are so many for each row, or one for some of them
+        low, high, lines = "%lo", "%hi", []
+        if block != 1:
+            low, high = "%a", "%b"
+            lines = [
+                f"  %u = add i64 %hi, {block - 1}",
+                f"  %a = udiv i64 %lo, {block}",
+                f"  %b = udiv i64 %u, {block}",
+            ]
+        return self._function(
+            "member",
+            "\n".join(
+                [
+                    f"define internal void @NAME({ROWS_OF_MEMBER}, ptr %at) nounwind {{",
+                    *lines,
+                    "  %s = load i64, ptr %at",
+                    f"  %l = mul i64 {low}, %s",
+                    f"  %h = mul i64 {high}, %s",
+                    "  %w = getelementptr i64, ptr %at, i64 1",
+                    f"  call void @{name}(i64 %l, i64 %h, i64 %chunk, ptr %w)",
+                    "  ret void",
+                    "}",
+                ]
+            ),
+        )
+
+    def _preparation(self, letter: str, packs: bool) -> str:
+        """Return a function that makes a product ready to run by blocks of rows."""
+        pack = f"  call void @graphc_pack_{letter}(i64 %threads, ptr %at)\n"
+        return self._function(
+            "prepare",
+            PREPARE.format(
+                letter=letter, words=gemm.BLOCK_WORDS, pack=pack if packs else ""
+            ),
+        )
+
+    def _calls(
+        self, name: str, given: str, calls: Sequence[tuple[str, int]]
+    ) -> list[str]:
+        """Return code that calls functions one after another, each on its words.
+
+        Of many it is a loop over a table: straight-line code takes LLVM long.
+        """
+        if len(calls) <= LONGEST_CODE:
+            lines = []
+            for number, (function, at) in enumerate(calls):
+                here = f"%at{number}"
+                lines += [
+                    f"  {here} = getelementptr i64, ptr %words, i64 {at}",
+                    f"  call void @{function}({given}, ptr {here})",
+                ]
+            return lines
+        different = list(dict.fromkeys(function for function, _ in calls))
+        number_of = {function: number for number, function in enumerate(different)}
+        table = ", ".join(f"i64 {number_of[f]}, i64 {at}" for f, at in calls)
+        self.tables += [
+            f"@{name}{len(self.tables)} = internal constant [{2 * len(calls)} x i64] "
+            f"[{table}]",
+            f"@{name}{len(self.tables) + 1} = internal constant "
+            f"[{len(different)} x ptr] [{', '.join(f'ptr @{f}' for f in different)}]",
+        ]
+        number = len(self.tables)
+        return CALLS.format(
+            table=f"{name}{number - 2}",
+            functions=f"{name}{number - 1}",
+            length=2 * len(calls),
+            given=given,
+        ).split("\n")
 
     # ----------------------------------------------------------------- code
 
@@ -440,78 +500,10 @@ define internal void @NAME{_STARTED} {{
             ]
         self.k.lines.append("  call void @steps(ptr %frame, ptr %arguments)")
         self.frame.words += len(words)
-        return _LOOP.format(
+        return LOOP.format(
             threads=Frame.THREADS,
             length=len(table),
             table=", ".join([f"i64 {number}" for number in table]),
             count=len(functions),
             functions=", ".join(f"ptr {name}" for name in functions),
         )
-
-
-_NOTHING = "nothing"
-
-_STARTED = "(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %words) nounwind"
-
-_LOOP = """
-@table = internal constant [{length} x i64] [{table}]
-@functions = internal constant [{count} x ptr] [{functions}]
-
-define internal i64 @number(ptr %frame, ptr %at) nounwind {{
-  %word = load i64, ptr %at
-  %from = getelementptr i64, ptr %frame, i64 %word
-  %base = load i64, ptr %from
-  %addend_at = getelementptr i64, ptr %at, i64 1
-  %addend = load i64, ptr %addend_at
-  %sum = add i64 %base, %addend
-  ret i64 %sum
-}}
-
-define internal ptr @function(ptr %at) nounwind {{
-  %which = load i64, ptr %at
-  %from = getelementptr ptr, ptr @functions, i64 %which
-  %function = load ptr, ptr %from
-  ret ptr %function
-}}
-
-define internal void @steps(ptr %frame, ptr %arguments) nounwind {{
-entry:
-  %threads_at = getelementptr i64, ptr %frame, i64 {threads}
-  %threads = load i64, ptr %threads_at
-  %end = getelementptr i64, ptr @table, i64 {length}
-  br label %head
-head:
-  %step = phi ptr [ @table, %entry ], [ %at, %launch ]
-  %more = icmp ult ptr %step, %end
-  br i1 %more, label %begin, label %done
-begin:
-  %start = call ptr @function(ptr %step)
-  %kernel_at = getelementptr i64, ptr %step, i64 1
-  %kernel = call ptr @function(ptr %kernel_at)
-  %count_at = getelementptr i64, ptr %step, i64 2
-  %count = load i64, ptr %count_at
-  %rows_at = getelementptr i64, ptr %step, i64 3
-  %rows = call i64 @number(ptr %frame, ptr %rows_at)
-  %chunks_at = getelementptr i64, ptr %step, i64 5
-  %chunks = call i64 @number(ptr %frame, ptr %chunks_at)
-  %first = getelementptr i64, ptr %step, i64 7
-  br label %argument
-argument:
-  %i = phi i64 [ 0, %begin ], [ %i_next, %put ]
-  %at = phi ptr [ %first, %begin ], [ %at_next, %put ]
-  %left = icmp slt i64 %i, %count
-  br i1 %left, label %put, label %launch
-put:
-  %value = call i64 @number(ptr %frame, ptr %at)
-  %to = getelementptr i64, ptr %arguments, i64 %i
-  store i64 %value, ptr %to
-  %i_next = add i64 %i, 1
-  %at_next = getelementptr i64, ptr %at, i64 2
-  br label %argument
-launch:
-  call void %start(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %arguments)
-  br label %head
-done:
-  ret void
-}}
-"""
