@@ -224,4 +224,8 @@ def _collection_paused(graph: Graph) -> Iterator[None]:
             with _pausing:
                 _pauses -= 1
                 if not _pauses:
+                    if not gc.get_freeze_count():
+                        # what was made counts as old: it is not walked at once
+                        gc.freeze()
+                        gc.unfreeze()
                     gc.enable()
