@@ -45,16 +45,14 @@ def shifted(
         What does not change is shared with the old one; the new kernel is of the same
         form (`kernels.canonical`) unless loads of one buffer are told apart by it.
     """
-    copy = _Shift(shifts, codes)
-    return replace(
-        kernel,
-        before=copy.statements(kernel.before),
-        loops=[
-            RowLoop(part.var, part.low, part.extent, copy.statements(part.body))
-            for part in kernel.loops
-        ],
-        after=copy.statements(kernel.after),
-    )
+    return _Shift(shifts, codes).kernel(kernel)
+
+
+def renewed(kernel: Kernel, values: Mapping[int, Value]) -> Kernel:
+    """Return a kernel with other values in place of some, which `values` has by id."""
+    copy = _Shift({}, {})
+    copy.values.update(values)
+    return copy.kernel(kernel)
 
 
 class _Shift:
@@ -63,6 +61,18 @@ class _Shift:
         self.codes = codes
         self.values: dict[int, Value] = {}
         self.indices: dict[Atom, SizeLike | None] = {}
+
+    def kernel(self, kernel: Kernel) -> Kernel:
+        """Return a kernel with all its statements renewed."""
+        return replace(
+            kernel,
+            before=self.statements(kernel.before),
+            loops=[
+                RowLoop(part.var, part.low, part.extent, self.statements(part.body))
+                for part in kernel.loops
+            ],
+            after=self.statements(kernel.after),
+        )
 
     def statements(self, body: Sequence[Statement]) -> list[Statement]:
         return [self._statement(s) for s in body]

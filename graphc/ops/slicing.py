@@ -388,7 +388,7 @@ class Pad(Move):
                 conditions.append(k.inside(sizes.mod(i - start, abs(step)), 0, 1))
             for c in conditions:
                 guard = c if guard is None else k("and", guard, c)
-            source.append(clamp_index(at, count))
+            source.append(sizes.clamp(at, count))
         inner = arg(0, tuple(source))
         return inner if guard is None else k("select", guard, inner, fill)
 
@@ -407,14 +407,6 @@ class Pad(Move):
         starts, shape, steps, value = node.params
         size = args[0].shape[0]
         return self(args[0], params=((0, *starts), (size, *shape), (1, *steps), value))
-
-
-def clamp_index(index: SizeLike, count: SizeLike) -> SizeLike:
-    """Return an index that may be read although the value is then discarded.
-
-    Of an empty axis that is 0: a kernel's buffers hold at least one element.
-    """
-    return sizes.maximum(sizes.minimum(index, count - 1), 0)
 
 
 pad_ = Pad("pad")
@@ -497,7 +489,7 @@ class Concatenate(Move):
             return k.constant(0, node.dtype)
         out: Value = None
         for p, start, count in reversed(pieces):
-            at = clamp_index(index[axis] - start, count)
+            at = sizes.clamp(index[axis] - start, count)
             if len(pieces) == 1:
                 at = index[axis]
             piece = arg(p, (*index[:axis], at, *index[axis + 1 :]))

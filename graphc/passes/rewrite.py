@@ -18,7 +18,7 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.ops.declare import Op
 from graphc.types.config import options
-from graphc.types.errors import internal_assert
+from graphc.types.errors import InternalError, internal_assert
 
 Pass = Callable[[Graph], Graph]
 Function = Callable[[Node], Node | None]
@@ -144,10 +144,9 @@ class RulePass:
                 result = rule.function(node)
                 if result is None or result is node:
                     continue
-                internal_assert(
-                    result.type == node.type,
-                    f"{rule} makes {result.type} of {node.op.name} {node.type}",
-                )
+                if result.type != node.type:
+                    kind = f"{node.op.name} {node.type}"
+                    raise InternalError(f"{rule} makes {result.type} of {kind}")
                 fired.append((rule, node))
                 return result
             known.add(node)

@@ -178,7 +178,7 @@ def _renamed(
     def memory(old: Memory) -> Memory:
         if id(old) not in own:
             node = None if old.node is None else nodes[numbers[old.node]]
-            own[id(old)] = Memory(node, old.size, old.dtype)
+            own[id(old)] = Memory(node, old.size, old.dtype, old.read_if_empty)
         return own[id(old)]
 
     out = []

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from graphc.graph.node import Node
 from graphc.kernels.builder import Values
-from graphc.kernels.ir import Accumulator, Buffer, Dynamic, Kernel, LoopVar, Value
+from graphc.kernels.ir import (
+    Accumulator,
+    Buffer,
+    Dynamic,
+    Kernel,
+    LoopVar,
+    Value,
+    value_atoms,
+)
 from graphc.ops.declare import Elementwise
 from graphc.ops.leaf import uniform_value
 from graphc.ops.scalars import Index
@@ -24,7 +32,7 @@ from graphc.types.sizes import SizeLike
 from graphc.types.tensor_type import Shape
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Memory:
     """What a kernel's buffer stands for: a node's array, or memory of its own.
 
@@ -35,11 +43,14 @@ class Memory:
     size : SizeLike
         Elements.
     dtype : numpy.dtype
+    read_if_empty : bool
+        Whether its first element may be read though it has none, to be discarded.
     """
 
     node: Node | None
     size: SizeLike
     dtype: object
+    read_if_empty: bool = False
 
 
 @dataclass(eq=False)
@@ -163,11 +174,8 @@ class Evaluation:
         if value is not None:
             return self.k.constant(value, node.dtype)
         if node not in self.computed and self._in_memory(node):
-            offset = row_major(index, node.shape)
-            if _may_be_discarded(index) and len(index) > 1:
-                # of an array without elements only the first place may be touched
-                offset = offset * sizes.minimum(1, node.size)
-            return self.k.load(self.node_buffer(node), offset, 0)
+            buffer = self.node_buffer(node)
+            return self.k.load(buffer, self._offset(buffer, index, node.shape), 0)
         if isinstance(node.op, Elementwise):
             keys = [(a, broadcast_index(index, a)) for a in node.args]
             for key in keys:
@@ -192,12 +200,33 @@ class Evaluation:
 
     def _load_row(self, node: Node, buffer: Buffer, index: Index) -> Value:
         if self.memory[buffer.number].node is node:
-            offset = row_major(index, node.shape)
+            offset = self._offset(buffer, index, node.shape)
         else:
             inner = node.shape[len(self.rows) :]
             _, offset = self._scratch(sizes.product(inner))
-            offset = offset + row_major(index[len(self.rows) :], inner)
+            offset = offset + self._offset(buffer, index[len(self.rows) :], inner)
         return self.k.load(buffer, offset, self.stage)
+
+    def _offset(self, buffer: Buffer, index: Index, shape: Shape) -> SizeLike:
+        """Return the offset of an element in a buffer, 0 where none can be meant.
+
+        What is read for an index clamped into an empty axis (`sizes.clamp`), or for one
+        that was computed and is out of range, is discarded. But of the array it comes
+        from no place might be there but the first, which backends provide.
+        """
+        offset, inside = sizes.unclamped(row_major(index, shape))
+        unsure = bool(inside)
+        terms = () if isinstance(offset, int) else offset.terms
+        for atom in value_atoms(offset):
+            if isinstance(atom, Dynamic) and not sizes.non_negative(atom.extent - 1):
+                unsure = True
+                if any(atom not in monomial for monomial, _ in terms):
+                    inside.append(sizes.minimum(1, atom.extent))
+        if unsure:
+            self.memory[buffer.number].read_if_empty = True
+        for condition in dict.fromkeys(inside):
+            offset = offset * condition
+        return offset
 
     def _scratch(self, width: SizeLike) -> tuple[SizeLike, SizeLike]:
         """Return the size of memory for rows of values, and where this row's begin."""
@@ -206,18 +235,3 @@ class Evaluation:
     def _in_memory(self, node: Node) -> bool:
         info = self.fusion.info[node]
         return info.kind == "stored" or node in self.fusion.kept
-
-
-def _may_be_discarded(index: Index) -> bool:
-    """Tell whether what is read at an index, maybe of an empty array, may not count.
-
-    So it is at an index of `ops.slicing.clamp_index`, and at one that was computed and
-    may be out of range.
-    """
-    return any(
-        isinstance(atom, Dynamic)
-        or (isinstance(atom, sizes.Function) and atom.name in ("min", "max"))
-        for i in index
-        if not isinstance(i, int)
-        for atom in i.atoms()
-    )

@@ -433,7 +433,7 @@ class Fusion:
 
     def reads_of(self, node: Node) -> Iterable[Node]:
         """Return the arguments a node reads: padding reads nothing of no elements."""
-        if self.info[node].kind != "virtual":
+        if self.info[node].kind != "virtual" or isinstance(node.op, Elementwise):
             return node.args
         return [node.args[a.position] for a in self.info[node].accesses]
 

@@ -75,16 +75,22 @@ class Array:
         Bytes.
     first, last : int
         The steps that write it first and read it last.
-    label : str
-        For people.
+    node : Node
+        The node it holds, or the last that the step computes whose memory it is.
     """
 
     key: Memory | Node
     size: SizeLike
     first: int
     last: int
-    label: str
+    node: Node
     number: int = -1
+
+    @property
+    def label(self) -> str:
+        """What it is, for people."""
+        text = f"{self.node.label()}{made_at(self.node.origin)}"
+        return text if self.key is self.node else f"working memory of {text}"
 
 
 @dataclass(eq=False)
@@ -255,7 +261,8 @@ class Planner:
                 if array is None:
                     size = memory.size * memory.dtype.itemsize  # type: ignore[attr-defined]
                     assert isinstance(key, (Memory, Node))
-                    array = Array(key, size, number, number, _label(step, memory))
+                    node = step.nodes[-1] if memory.node is None else memory.node
+                    array = Array(key, size, number, number, node)
                     self.arrays[key] = array
                     if place is not None:
                         array.number = place.number
@@ -466,14 +473,6 @@ def evaluator(plan: MemoryPlan, values: Mapping[Dim, int]) -> Callable[[SizeLike
     for level in plan.levels:  # in order, so that evaluation does not go deep
         size(sizes.of_atom(level))
     return size
-
-
-def _label(step: Call, memory: Memory) -> str:
-    node = memory.node
-    if node is not None:
-        return node.label() + made_at(node.origin)
-    node = step.nodes[-1]
-    return f"working memory of {node.label()}{made_at(node.origin)}"
 
 
 def too_large(node: Node, size: int) -> AllocationError:

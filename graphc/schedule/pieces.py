@@ -38,16 +38,17 @@ def cut(fusion: Fusion, group: Group) -> list[Group]:
     position = fusion.position
     order = sorted(own, key=position.__getitem__)
     limit = fusion.limit if group.rows else min(fusion.limit, STRAIGHT_LIMIT)
-    piece_of, count = _piece_of(fusion, order, own, limit)
+    piece_of, count = _piece_of(order, own, limit)
     roots = set(group.roots)
+    for user in group.nodes:
+        here = piece_of.get(user)
+        for node in user.args:
+            if node in piece_of and piece_of[node] != here:
+                roots.add(node)
     pieces = [type(group)(group.depth, group.rows) for _ in range(count)]
     for node in order:
-        here = piece_of[node]
-        if node in roots or any(
-            user in group.nodes and piece_of.get(user) != here
-            for user in fusion.users[node]
-        ):
-            pieces[here].roots.append(node)
+        if node in roots:
+            pieces[piece_of[node]].roots.append(node)
     for number, piece in enumerate(pieces):
         _fill(fusion, group, piece, piece_of, number)
     return pieces
@@ -67,7 +68,7 @@ def _code(fusion: Fusion, group: Group) -> dict[Node, int]:
 
 
 def _piece_of(
-    fusion: Fusion, order: list[Node], code: dict[Node, int], limit: int
+    order: list[Node], code: dict[Node, int], limit: int
 ) -> tuple[dict[Node, int], int]:
     """Return the piece of each node, and the number of pieces.
 
@@ -76,9 +77,13 @@ def _piece_of(
     and the pieces are one kernel.
     """
     place = {node: number for number, node in enumerate(order)}
-    change = [0] * (len(order) + 1)
+    last_use = [0] * len(order)
     for number, node in enumerate(order):
-        last = max((place.get(u, 0) for u in fusion.users[node]), default=0)
+        for arg in node.args:
+            if arg in place:
+                last_use[place[arg]] = number
+    change = [0] * (len(order) + 1)
+    for number, last in enumerate(last_use):
         if number < last < number + limit:
             change[number + 1] += 1
             change[last + 1] -= 1

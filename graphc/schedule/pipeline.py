@@ -369,6 +369,7 @@ def _share_rows(unit: _Unit) -> None:
                     if free_ones
                     else Memory(None, memory[i].size, memory[i].dtype)
                 )
+            place[key].read_if_empty |= memory[i].read_if_empty
             memory[i] = place[key]
         for key in dict.fromkeys(keys):
             if last.get(key) == number:

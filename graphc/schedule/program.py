@@ -26,6 +26,7 @@ from graphc.schedule.memory import (
 )
 from graphc.schedule.opaque import lower_opaque
 from graphc.schedule.pipeline import Pairs, pipelined
+from graphc.schedule.tables import share_constants
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
@@ -131,6 +132,7 @@ def schedule(
         program.steps = pipelined(steps, again, graph.outputs, not pipelines)
     if not pipelines:  # one by one, in the same blocks: partial sums are the same
         program.steps = sorted(calls_of(program.steps), key=lambda c: order[id(c)])
+    share_constants(program.calls)
     planner = Planner(graph.inputs, graph.outputs, program.steps, fusion.kept, donated)
     program.memory = planner.plan
     return program

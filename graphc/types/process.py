@@ -70,7 +70,15 @@ def _no_collection() -> Undo | None:
     if not gc.isenabled():
         return None
     gc.disable()
-    return gc.enable
+
+    def undo() -> None:
+        if not gc.get_freeze_count():
+            # what was made meanwhile counts as old: it is not walked at once
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
+
+    return undo
 
 
 def _shorter_turns() -> Undo | None:

@@ -91,7 +91,10 @@ class Dim(Atom):
 
 
 class Function(Atom):
-    """``floor(a / b)``, ``a mod b``, ``min(a, b)`` or ``max(a, b)`` of two sizes."""
+    """``floor(a / b)``, ``a mod b``, ``min(a, b)``, ``max(a, b)`` or ``within(a, b)``.
+
+    The last is `clamp`'s: what indices are before they become offsets.
+    """
 
     __slots__ = ("name", "left", "right")
 
@@ -106,7 +109,7 @@ class Function(Atom):
         return cls(*key)
 
     def __str__(self) -> str:
-        if self.name in ("min", "max"):
+        if self.name not in ("//", "%"):
             return f"{self.name}({self.left}, {self.right})"
         return f"{_bracket(self.left)}{self.name}{_bracket(self.right)}"
 
@@ -456,6 +459,59 @@ def extremum(name: str, a: SizeLike, b: SizeLike) -> SizeLike:
     return of_atom(Function(name, *sorted((a, b), key=str)))
 
 
+def clamp(index: SizeLike, count: SizeLike) -> SizeLike:
+    """Return an index of an axis that may be read although the value is discarded.
+
+    Where the axis may be empty that stays ``within(index, count)``, for then no place
+    in it may be read, and who makes an offset of it has to know (`discarded`).
+    """
+    nearest = maximum(minimum(index, count - 1), 0)
+    if nearest == index or non_negative(count - 1):
+        return nearest
+    return of_atom(Function("within", index, count))
+
+
+def unclamped(s: SizeLike) -> tuple[SizeLike, list[SizeLike]]:
+    """Write the clamped indices in a size as minima and maxima.
+
+    Returns
+    -------
+    SizeLike
+    list of SizeLike
+        For each of them, 1 where it was no lower than 0 and its axis is not empty, and
+        else 0. In a loop that is known to keep within the axis, both are simplified by
+        the same knowledge.
+    """
+    if isinstance(s, int) or not any(_has_clamp(a) for a in s.atoms()):
+        return s, []
+    inside: dict[SizeLike, None] = {}
+
+    def replaced(atom: Atom) -> SizeLike | None:
+        if not isinstance(atom, Function) or atom.name != "within":
+            return None
+        index, more = unclamped(atom.left)
+        inside.update(dict.fromkeys(more))
+        below = minimum(index, atom.right - 1)
+        inside[minimum(maximum(below + 1, 0), 1)] = None
+        return maximum(below, 0)
+
+    return substitute(s, replaced), list(inside)
+
+
+def _has_clamp(atom: Atom) -> bool:
+    """Tell whether an atom is made of a clamped index."""
+    stack = [atom]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Function):
+            if top.name == "within":
+                return True
+            for part in (top.left, top.right):
+                if not isinstance(part, int):
+                    stack.extend(part.atoms())
+    return False
+
+
 def _positive(s: SizeLike) -> bool:
     return isinstance(s, int) and s > 0
 
@@ -478,6 +534,7 @@ _NON_NEGATIVE: dict[str, Callable[[SizeLike, SizeLike], bool]] = {
     "%": lambda a, b: non_negative(b),
     "min": lambda a, b: non_negative(a) and non_negative(b),
     "max": lambda a, b: non_negative(a) or non_negative(b),
+    "within": lambda a, b: True,
 }
 
 
@@ -518,6 +575,7 @@ FUNCTIONS: dict[str, Callable[[int, int], int]] = {
     "%": lambda a, b: a % b if b else 0,
     "min": min,
     "max": max,
+    "within": lambda a, b: max(min(a, b - 1), 0),
 }
 
 
@@ -549,7 +607,13 @@ def substitute(
     return _canonical(total)
 
 
-_REBUILD = {"//": floordiv, "%": mod, "min": minimum, "max": maximum}
+_REBUILD = {
+    "//": floordiv,
+    "%": mod,
+    "min": minimum,
+    "max": maximum,
+    "within": clamp,
+}
 
 
 def dims(s: SizeLike) -> Iterator[Dim]:

@@ -91,3 +91,63 @@ def test_loops_of_many_functions_are_cut_sooner_than_others():
     steps, kernels = _counts(cg.compile([x], sines))
     assert steps > 2
     assert kernels < steps
+
+
+def _steps(x, weights, special=()):
+    y = x
+    for number, weight in enumerate(weights):
+        y = cg.sin(y) + x * float(weight)
+        if number < len(special):
+            y = y * float(special[number]) + float(special[number])
+    return y
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(8,), ("n", 3)])
+def test_pieces_that_differ_in_constants_share_their_code(shape, dtype):
+    rng = np.random.default_rng(2)
+    x = cg.tensor("x", shape, dtype)
+    counts = []
+    given = rng.normal(size=[4 if s == "n" else s for s in shape]).astype(dtype)
+    for steps in (1500, 3000):
+        weights = rng.normal(size=steps)
+        y = _steps(x, weights)
+        f = cg.compile([x], y)
+        wanted = cg.evaluate(y, {x: given})
+        rtol = 1e-4 if dtype == "float32" else 1e-9
+        np.testing.assert_allclose(f(given), wanted, rtol=rtol)
+        counts.append(_counts(f))
+    (few, kernels), (many, more) = counts
+    assert few < many
+    assert more == kernels <= 3
+
+
+def test_gradients_of_steps_that_differ_in_constants():
+    rng = np.random.default_rng(3)
+    x = cg.vector("x", 8)
+    y = cg.sum(_steps(x, rng.normal(size=2000)))
+    f = cg.compile([x], [y, cg.grad(y, x)])
+    given = rng.normal(size=8) / 10
+    steps, kernels = _counts(f)
+    assert kernels < steps / 2
+    for got, wanted in zip(f(given), cg.evaluate([y, cg.grad(y, x)], {x: given})):
+        np.testing.assert_allclose(got, wanted, rtol=1e-9)
+
+
+def test_few_kernels_keep_their_constants():
+    x = cg.vector("x", 8)
+    f = cg.compile([x], _steps(x, np.arange(3.0, 60.0)))
+    assert not f._executable.program.memory.constants
+
+
+@pytest.mark.parametrize("special", [0.0, -0.0, 1.0, -1.0, np.inf, np.nan])
+def test_numbers_that_change_the_code_stay_in_it(special):
+    from graphc.kernels.tables import with_tables
+
+    x = cg.vector("x", 8)
+    f = cg.compile([x], _steps(x, np.arange(3.0, 60.0), [special]))
+    (step,) = f._executable.program.steps
+    tabled = with_tables(step.kernel)
+    assert tabled is not None
+    (table,) = tabled.tables
+    assert set(table) == set(np.arange(3.0, 60.0))

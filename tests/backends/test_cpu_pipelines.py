@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as cg
+from graphc.backends.cpu import driver
 from graphc.schedule import program
 from graphc.schedule.pipeline import PipelineCall
 from tests.support.cpu import assert_close
@@ -166,3 +167,29 @@ def test_same_bits_as_step_by_step(monkeypatch):
     f = cg.compile(inputs, [h * 1.0])
     assert not pipelines(f)
     assert f(*arrays)[0].tobytes() == got[0].tobytes()
+
+
+@pytest.mark.parametrize("longest", [0, 10**9])
+@pytest.mark.parametrize("rows", [16, 300])
+def test_a_table_of_members_does_what_straight_code_does(monkeypatch, rows, longest):
+    monkeypatch.setattr(driver, "LONGEST_CODE", longest)
+    x, weights, biases, h = layers(rows, (20, 30, 9, 24))
+    y = cg.sum(h * h)
+    inputs = [x, *weights, *biases]
+    f = checked(inputs, [y, *cg.grad(y, [*weights, *biases])], values(inputs))
+    assert len(pipelines(f)) == 1
+    assert ("@members" in f._executable.driver.text) == (longest == 0)
+
+
+def test_a_long_pipeline_is_little_code():
+    x, w = cg.matrix("x", (32, 32)), cg.matrix("w", (32, 32))
+    lines = []
+    for layer_count in (80, 160):
+        y = x
+        for _ in range(layer_count):
+            y = cg.tanh(0.1 * (y @ w)) + x  # not chaotic
+        f = checked([x, w], [y], values([x, w]))
+        (pipeline,) = pipelines(f)
+        assert len(pipeline.members) > driver.LONGEST_CODE
+        lines.append(f._executable.driver.text.count("\n"))
+    assert lines[0] == lines[1]

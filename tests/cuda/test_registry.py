@@ -10,6 +10,7 @@ from support.cuda_calls import (
     check_sample,
     ops_of,
 )
+from support.emptied import CASES
 from support.random_graphs import random_graph
 from support.tensor_samples import SAMPLES
 
@@ -34,3 +35,14 @@ def test_random_graph(seed, on_device):
         pytest.skip("some are enough for the simulator")
     graph = random_graph(seed, gradients=seed % 2 == 1)
     assert_cuda_agrees(graph.inputs, graph.outputs, *graph.calls)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_empty_arrays(case, on_device):
+    most = 30 if on_device.simulated else 5000
+    inputs = case.inputs()
+    calls = [
+        case.arrays(tuple(tuple(min(s, most) for s in shape) for shape in call))
+        for call in case.calls
+    ]
+    assert_cuda_agrees(inputs, [case.build(*inputs)], *calls)

@@ -105,6 +105,7 @@ class DriverPrinter(SizePrinter):
         self.products: set[str] = set()
         self.routines: set[str] = set()
         self.functions: dict[str, str] = {}
+        self.tables: list[str] = []
         self.kernels: set[str] = set()
         self.k.lines = self.frames[0].lines
         self.nothing = Operand(None, self.k.constant(0, I64))
@@ -145,6 +146,7 @@ class DriverPrinter(SizePrinter):
                 *self.frames[0].lines,
                 "  ret void",
                 "}",
+                f"@{driver_code.NOTHING} = internal global [64 x i8] zeroinitializer, align 64",
                 "declare void @graphc_launch(i64, ptr, i64, i64, ptr)",
                 *(
                     f"declare void @{name}(i64, i64, i64, ptr)"
@@ -161,6 +163,7 @@ class DriverPrinter(SizePrinter):
                     for line in factorize.declarations(letter)
                 ),
                 *(text.replace("@NAME", f"@{n}") for text, n in self.functions.items()),
+                *self.tables,
                 rest,
                 self.module.text(),
             ]
@@ -198,7 +201,14 @@ class DriverPrinter(SizePrinter):
         place = self.program.memory.places[key_of(memory)]
         itemsize = memory.dtype.itemsize  # type: ignore[attr-defined]
         bytes_ = self._number(place.offset + offset * itemsize)
-        return Operand(self.frame.word(place), bytes_)
+        address = Operand(self.frame.word(place), bytes_)
+        if not memory.read_if_empty or sizes.non_negative(memory.size - 1):
+            return address
+        k = self.k
+        size = self._number(memory.size)
+        nothing = k.pure(f"ptrtoint ptr @{driver_code.NOTHING} to i64", I64)
+        some = k("ne", size, k.zero(size))
+        return Operand(None, k("select", some, self._value(address), nothing))
 
     # ---------------------------------------------------------------- steps
 

@@ -3,6 +3,9 @@
 ``@NAME`` stands for a function's name, which `driver.DriverPrinter` chooses.
 """
 
+NOTHING = "nothing"
+"""What is read of an empty array, to be discarded."""
+
 STARTED = "(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %words) nounwind"
 
 KERNEL_MEMBER = """

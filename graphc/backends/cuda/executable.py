@@ -169,7 +169,7 @@ class Executable:
             "input": len(graph.inputs),
             "output": len(graph.outputs),
             "constant": len(memory.constants),
-            **dict.fromkeys(("workspace", "scratch", "error"), 1),
+            **dict.fromkeys(("workspace", "scratch", "error", "nothing"), 1),
         }
         out, number = {}, 0
         for kind, count in counts.items():
@@ -223,8 +223,12 @@ class Executable:
         """Return where an array, or an element of it, lies."""
         place = self.program.memory.places[key_of(memory)]
         itemsize = memory.dtype.itemsize  # type: ignore[attr-defined]
+        ahead = size(start) * itemsize
+        if size(memory.size) == 0:
+            # an element of an empty array may be read, to be discarded
+            return Pointer(self._bases["nothing"], ahead)
         number = self._bases[place.kind] + place.number
-        return Pointer(number, size(place.offset) + size(start) * itemsize)
+        return Pointer(number, size(place.offset) + ahead)
 
     def _places(
         self, call: KernelCall, canonical: Canonical, size: Any
@@ -338,8 +342,8 @@ class Executable:
         except (MemoryError, ValueError):
             self.device.release()
             raise AllocationError(self._too_much(plan, values)) from None
-        bases = [*arrays, *outputs, *self._constants, workspace, scratch, self._cell]
-        # what stands in for an element of an empty array is read, and then discarded
+        own = [workspace, scratch, self._cell, self._nothing]
+        bases = [*arrays, *outputs, *self._constants, *own]
         return [b if b.size else self._nothing for b in bases]
 
     def _too_much(self, plan: Plan, values: Mapping[Dim, int]) -> str:
