@@ -109,7 +109,6 @@ class Executable:
     ):
         with Modules() as modules, turns_shortened():
             modules.begun += [*begin_pool(), *memory.begin()]
-            calls.begin_install()
             library = _Library(modules)
             self.program: Program = (
                 schedule(graph, donated, announce=library.begin)
@@ -152,6 +151,7 @@ class Executable:
         )
         if entry is not None:
             modules.need(entry.name, entry.text, "once")
+            calls.begin_install()
         ahead.help_out()
         pool()
         if entry is not None:
