@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphc.backends import reference
-from graphc.derivatives.transforms import Transform
 from graphc.expressions.containers import Structure, flatten_expressions
 from graphc.graph import operators
 from graphc.graph.graph import Graph
@@ -19,6 +18,9 @@ from graphc.runtime.arguments import as_input
 from graphc.runtime.compiled import PLAIN, CompileOptions
 from graphc.runtime.function import Function
 from graphc.types.errors import ConfigError, InputError, made_at
+
+if TYPE_CHECKING:
+    from graphc.derivatives.transforms import Transform
 
 BACKENDS = ("cpu", "cuda", "reference")
 
@@ -245,6 +247,8 @@ def jit(
     >>> float(norm(np.array([3.0, 4.0])))
     5.0
     """
+    from graphc.derivatives.transforms import Transform
+
     return Transform(fun, fun, backend=backend, threads=threads)
 
 

@@ -21,7 +21,7 @@ from graphc.graph.node import Node
 from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.factorize import RoutineCall
 from graphc.schedule.product import PACKED, ProductCall
-from graphc.schedule.row_access import RowAccess, ratio
+from graphc.schedule.row_access import ratio, row_access
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
@@ -262,7 +262,7 @@ def _add(unit: _Unit, member: Member) -> None:
         unit.made[key_of(call.memory[2])] = call.n
         return
     assert isinstance(call, KernelCall)
-    view = RowAccess(call, member.scale)
+    view = row_access(call, member.scale)
     for buffer, memory in zip(call.kernel.buffers, call.memory):
         if buffer.written and memory.node is not None:
             width = ratio(memory.size, rows)
@@ -298,7 +298,7 @@ def _kernel_scale(call: KernelCall, unit: _Unit) -> SizeLike | None:
     scale = _scale(call, rows)
     if scale is None:
         return None
-    view = RowAccess(call, scale)
+    view = row_access(call, scale)
     for buffer, memory in zip(call.kernel.buffers, call.memory):
         key = key_of(memory)
         if key not in unit.written:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 from graphc.kernels.ir import (
     Buffer,
     Dynamic,
+    Kernel,
     Load,
     Loop,
     LoopVar,
@@ -43,6 +45,18 @@ def ratio(size: SizeLike, rows: SizeLike) -> SizeLike | None:
     for atom in left:
         out = out * sizes.of_atom(atom)
     return out if out * rows == size else None
+
+
+_known: WeakKeyDictionary[Kernel, dict[tuple, RowAccess]] = WeakKeyDictionary()
+
+
+def row_access(call: KernelCall, scale: SizeLike) -> RowAccess:
+    """Return the accesses of a call's kernel, of one scale found once."""
+    known = _known.setdefault(call.kernel, {})
+    key = scale, call.block
+    if key not in known:
+        known[key] = RowAccess(call, scale)
+    return known[key]
 
 
 class RowAccess:

@@ -31,13 +31,11 @@ from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.kernels.canonical import Canonical
 from graphc.kernels.ir import Kernel
-from graphc.kernels.text import kernel_text
 from graphc.schedule.evaluate import KernelCall
 from graphc.schedule.factorize import RoutineCall
 from graphc.schedule.memory import Call, Step, check_sizes, evaluator
 from graphc.schedule.packing import ALIGNMENT
 from graphc.schedule.program import Program, schedule
-from graphc.schedule.rematerialize import within_budget
 from graphc.types.config import options
 from graphc.types.errors import AllocationError
 from graphc.types.process import turns_shortened
@@ -110,11 +108,14 @@ class Executable:
         with Modules() as modules, turns_shortened():
             modules.begun += [*begin_pool(), *memory.begin()]
             library = _Library(modules)
-            self.program: Program = (
-                schedule(graph, donated, announce=library.begin)
-                if budget is None
-                else within_budget(graph, donated, budget, dims_of_budget or {})
-            )
+            self.program: Program
+            if budget is None:
+                self.program = schedule(graph, donated, announce=library.begin)
+            else:
+                from graphc.schedule.rematerialize import within_budget
+
+                sizes_of_budget = dims_of_budget or {}
+                self.program = within_budget(graph, donated, budget, sizes_of_budget)
             for step in self.program.calls:
                 library.begin(step)
             self.frame = Frame(self.program, dims)
@@ -303,6 +304,8 @@ class Executable:
 
     def source(self) -> str:
         """Return the kernels as readable text, each once, in order of execution."""
+        from graphc.kernels.text import kernel_text
+
         out: dict[str, str] = {}
         for step in self.program.calls:
             if isinstance(step, KernelCall):
