@@ -74,10 +74,17 @@ _EXPRESSIONS = "graphc.expressions.functions"
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
+def _load(module: str) -> Any:
+    """Import a module whole: one that Ctrl-C cut short would declare its ops twice."""
+    from graphc.types.interrupts import postponed
+
+    with postponed():
+        return import_module(module)
+
+
 def _provide(name: str) -> None:
     """Load the layer that provides a function to `graphc.graph.operators`."""
-    module = _PROVIDERS.get(name) or _HOME.get(name, "graphc.expressions.methods")
-    import_module(module)
+    _load(_PROVIDERS.get(name) or _HOME.get(name, "graphc.expressions.methods"))
 
 
 _operators.FUNCTIONS.loader = _provide
@@ -89,11 +96,11 @@ def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(f"module 'graphc' has no attribute {name!r}")
     if name == "Expression":
-        value = import_module("graphc.graph.node").Node
+        value = _load("graphc.graph.node").Node
     elif name in _HOME:
-        value = getattr(import_module(_HOME[name]), name)
+        value = getattr(_load(_HOME[name]), name)
     else:
-        functions = import_module(_EXPRESSIONS)
+        functions = _load(_EXPRESSIONS)
         if name not in functions.__all__:
             raise AttributeError(_unknown(name))
         value = getattr(functions, name)
@@ -106,7 +113,7 @@ def __dir__() -> list[str]:
 
 
 def _public_names() -> list[str]:
-    functions = import_module(_EXPRESSIONS)
+    functions = _load(_EXPRESSIONS)
     return sorted({*_HOME, *functions.__all__, "Expression", "__version__"})
 
 

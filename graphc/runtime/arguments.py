@@ -10,7 +10,13 @@ from numpy.lib.array_utils import byte_bounds
 
 from graphc.graph.node import Node
 from graphc.types import dtypes
-from graphc.types.errors import DTypeError, InputError, ShapeError, made_at
+from graphc.types.errors import (
+    AllocationError,
+    DTypeError,
+    InputError,
+    ShapeError,
+    made_at,
+)
 
 
 def as_input(node: Node, value: Any) -> np.ndarray:
@@ -25,6 +31,8 @@ def as_input(node: Node, value: Any) -> np.ndarray:
         If dtype or rank are wrong.
     InputError
         If an expression, or an array on a device, is given.
+    AllocationError
+        If it has to be copied, and memory for that cannot be had.
     """
     if isinstance(value, Node):
         raise InputError(
@@ -54,15 +62,28 @@ def as_input(node: Node, value: Any) -> np.ndarray:
                 f"{node.name}: {_given(value, array)} was given for "
                 f"{node.label()}{made_at(node.origin)}. {_remedy(array, node)}"
             )
-        array = array.astype(node.dtype)
+        array = _converted(node, array)
     if array.ndim != node.ndim:
         raise ShapeError(
             f"{node.name}: an array of shape {array.shape} was given for "
             f"{node.label()}{made_at(node.origin)}, which has {node.ndim} dimensions."
         )
     if not (array.flags.c_contiguous and array.flags.aligned):
-        array = np.array(array, order="C")
+        array = _converted(node, array)
     return array
+
+
+def _converted(node: Node, array: np.ndarray) -> np.ndarray:
+    """Return a contiguous copy of an array in the dtype of an input."""
+    try:
+        return np.array(array, node.dtype, order="C")
+    except MemoryError:
+        size = array.size * node.dtype.itemsize
+        raise AllocationError(
+            f"{node.name}: memory for a contiguous copy of what was given for "
+            f"{node.label()}{made_at(node.origin)}, {size:,} bytes, cannot be had. "
+            f"Give a contiguous array of {node.dtype.name}."
+        ) from None
 
 
 def as_donated(node: Node, value: Any, array: np.ndarray) -> np.ndarray:
@@ -138,8 +159,10 @@ def check_out(out: Sequence[Any], names: Sequence[str], types: Sequence[tuple]) 
         if not isinstance(array, np.ndarray) or not array.flags.writeable:
             raise InputError(f"{name} must be a writable NumPy array.")
         if array.dtype != dtype:
+            swapped = "" if array.dtype.isnative else " of the other byte order"
             raise DTypeError(
-                f"{name} has dtype {array.dtype.name}, but the output is {dtype.name}."
+                f"{name} has dtype {array.dtype.name}{swapped}, but the output is "
+                f"{dtype.name}."
             )
         if array.shape != shape:
             raise ShapeError(f"{name} has shape {array.shape}, but the output {shape}.")

@@ -8,8 +8,10 @@ which tiles read the array itself: windows become slices of one padded copy, and
     sum over p of pad(slice(c @ B)) = [window_1(c), ...] @ [[B_1], ...]
 
 for slices that take columns p of a product and pads that shift its rows, zeros being
-rows of zeros: again a product of windows, so nothing is scattered. (Where B is not
-finite, the rows at the edges are NaN then, and not only their neighbours.)
+rows of zeros: again a product of windows, so nothing is scattered. Where B is not
+finite, rows at the edges are NaN then that the sum as written leaves finite or
+infinite, for zeros around c take part. So they are in JAX, whose gradient of a
+convolution is a convolution of the padded cotangent; PyTorch adds up what there is.
 """
 
 from __future__ import annotations

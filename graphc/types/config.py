@@ -66,6 +66,10 @@ _ENVIRONMENT = {
 }
 
 
+LARGEST = 2**31 - 1
+"""What an option that is a number can be."""
+
+
 def _from_environment() -> Options:
     values: dict[str, Any] = {}
     for field in fields(Options):
@@ -123,6 +127,8 @@ def _check(name: str, value: Any, what: str) -> None:
         )
     if kind is int and value < 0:
         raise ConfigError(f"{what}={value!r} is negative; it takes 0 and more.")
+    if kind is int and value > LARGEST:
+        raise ConfigError(f"{what}={value!r} is more than {LARGEST}.")
 
 
 _from_outside = _from_environment()

@@ -15,6 +15,7 @@ from support.processes import run_script
 
 import graphc as cg
 from graphc.backends.cpu import jit
+from graphc.types import interrupts
 from graphc.types.config import config
 
 unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and timers")
@@ -52,7 +53,8 @@ class Interrupt:
 
     def __call__(self, frame, event, argument):
         code = frame.f_code
-        if not code.co_filename.startswith(self.package) or code is GUARD:
+        file = code.co_filename
+        if not file.startswith(self.package) or code is GUARD or file == POSTPONED:
             return None
         if event == "line":
             self.lines += 1
@@ -71,6 +73,9 @@ class Interrupt:
 
 GUARD: types.CodeType = jit.guarded.__wrapped__.__code__  # type: ignore[attr-defined]
 """No Ctrl-C arrives within it but where it says so."""
+
+POSTPONED = interrupts.__file__
+"""Nor here."""
 
 
 def test_an_interrupt_at_any_line_of_a_compilation(tmp_path):
@@ -139,6 +144,54 @@ FIRST = (
 """
 )
 
+IMPORTED = """
+    import os, signal, sys
+    import graphc as cg
+
+    OPS = os.path.join("graphc", "ops")
+
+    class Trace:
+        # Ctrl-C at the n-th line of a module of ops, while they are imported
+        def __init__(self, at):
+            self.at, self.lines = at, 0
+
+        def __call__(self, frame, event, argument):
+            code = frame.f_code
+            if code.co_name != "<module>" or OPS not in code.co_filename:
+                return None
+            self.lines += event == "line"
+            if event == "line" and self.lines == self.at:
+                signal.raise_signal(signal.SIGINT)
+            return self
+
+    def imported(at):
+        trace = Trace(at)
+        sys.settrace(trace)
+        try:
+            cg.vector
+        except KeyboardInterrupt:
+            return 11
+        finally:
+            sys.settrace(None)
+        return 12 if at > trace.lines else 13
+
+    seen = set()
+    for at in range(50, 10**6, 60):
+        child = os.fork()
+        if child == 0:
+            status = imported(at)
+            x = cg.vector("x", 2)
+            value = cg.evaluate(cg.square(x) + cg.sqrt(x), {x: [1.0, 4.0]})
+            assert list(value) == [2, 18]
+            os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (11, 12), (at, status)
+        seen.add(status)
+        if status == 12:
+            break
+    assert seen == {11, 12}
+"""
+
 LATER = (
     TIMED
     + """
@@ -181,7 +234,9 @@ CALLED = (
 
 @unix
 @pytest.mark.parametrize(
-    "script", [FIRST, LATER, CALLED], ids=["first", "later", "called"]
+    "script",
+    [IMPORTED, FIRST, LATER, CALLED],
+    ids=["imported", "first", "later", "called"],
 )
 def test_interrupts_by_a_timer(script, tmp_path):
     run_script(script, tmp_path, str(tmp_path))
@@ -206,3 +261,26 @@ def test_a_guarded_step_is_finished_before_the_interrupt(interruptible):
         steps.append("after")
     assert steps == ["inner", "outer"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_handlers_of_timers_are_put_off_too():
+    class Timeout(Exception):
+        pass
+
+    def handler(number, frame):
+        raise Timeout
+
+    steps = []
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(Timeout):
+            with jit.guarded():
+                signal.raise_signal(signal.SIGALRM)
+                steps.append("finished")
+            steps.append("not reached")
+        assert signal.getsignal(signal.SIGALRM) is handler
+        with pytest.raises(Timeout):
+            signal.raise_signal(signal.SIGALRM)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert steps == ["finished"]

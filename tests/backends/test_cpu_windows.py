@@ -120,6 +120,24 @@ def test_nan_and_infinity_reach_what_they_do_in_numpy():
     assert np.array_equal(np.isfinite(f(*at)), np.isfinite(want))
 
 
+def test_weights_that_are_not_finite_reach_the_edges_of_the_gradient_only():
+    rng = np.random.default_rng(0)
+    x, w = cg.tensor("x", (1, 6, 6, 16)), cg.tensor("w", (3, 3, 16, 16))
+    dy = cg.tensor("dy", (1, 6, 6, 16))
+    back = cg.vjp(convolution(cg, x, w, 6, 6), [x], dy)[0]
+    at = [
+        rng.standard_normal(s) for s in ((1, 6, 6, 16), (3, 3, 16, 16), (1, 6, 6, 16))
+    ]
+    at[1][1, 0, 1, 5] = np.inf
+    got = cg.compile([x, w, dy], back)(*at)
+    with np.errstate(invalid="ignore"):
+        wanted = cg.evaluate(back, dict(zip((x, w, dy), at)))
+    # the column to the right of which nothing is; zeros there meet the infinity
+    assert np.isnan(got[0, :, -1, 1]).all()
+    got[0, :, -1, 1] = wanted[0, :, -1, 1]
+    np.testing.assert_allclose(got, wanted, rtol=1e-9)
+
+
 def test_columns_of_a_product_with_the_columns_at_the_right():
     rng = np.random.default_rng(1)
     x, d = cg.tensor("x", (3, 6, 6, 16)), cg.matrix("d", (108, 24))

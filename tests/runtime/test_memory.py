@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import graphc as cg
 from tests.support.allocations import counted
+from tests.support.processes import run_script
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +65,34 @@ def test_outs_that_meet_each_other_hold_the_later_output():
     out = np.empty(6)
     shifted()(np.arange(5.0), out=[out[:5], out[1:]])
     np.testing.assert_array_equal(out[1:], np.arange(5.0) * 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits are for a process")
+def test_no_memory_for_a_copy_of_what_is_given(tmp_path):
+    run_script(
+        """
+        import resource
+        import numpy as np
+        import graphc as cg
+
+        x = cg.vector("x", "n")
+        f = cg.compile([x], x.sum())
+        assert f(np.ones(3)) == 3
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+        for many in (
+            np.broadcast_to(1.0, 1 << 30),
+            np.broadcast_to(np.ones(1, ">f8"), 1 << 30),
+        ):
+            try:
+                f(many)
+                raise SystemExit("it was copied")
+            except cg.AllocationError as error:
+                assert "x: memory for a contiguous copy" in str(error)
+                assert "8,589,934,592 bytes" in str(error)
+        assert f(np.ones(3)) == 3
+        """,
+        tmp_path,
+    )
 
 
 def test_a_wrong_out_is_left_as_it_is():

@@ -25,6 +25,7 @@ def test_a_boolean_of_the_environment(text, value, monkeypatch):
         ("GRAPHC_NUM_THREADS", "two", "GRAPHC_NUM_THREADS='two' is not an integer"),
         ("GRAPHC_NUM_THREADS", "true", "is not an integer"),
         ("GRAPHC_NUM_THREADS", "-1", "is negative"),
+        ("GRAPHC_NUM_THREADS", str(2**70), "is more than"),
     ],
 )
 def test_what_a_variable_cannot_be(name, text, message, monkeypatch):

@@ -17,15 +17,14 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import signal
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, NamedTuple
 
 from graphc.types.errors import InternalError
+from graphc.types.interrupts import postponed
 
 _CLEANING = ("sroa", "instruction_combine", "simplify_cfg", "loop_rotate")
 """Passes for code that is written as it should run: half the time of a whole level."""
@@ -52,35 +51,12 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Hold the lock, and put off KeyboardInterrupt to the end of the block.
+    """Hold the lock, and put off interrupts to the end of the block.
 
-    Waiting for the lock can be interrupted. A handler of SIGINT that is not Python's
-    own is put off as well: it may raise.
+    Waiting for the lock can be interrupted.
     """
-    with LOCK:
-        before = signal.getsignal(signal.SIGINT)
-        if (
-            not callable(before)
-            or before is _remember
-            or threading.current_thread() is not threading.main_thread()
-        ):
-            yield
-            return
-        _remembered.clear()
-        signal.signal(signal.SIGINT, _remember)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-            if _remembered:
-                before(*_remembered.pop())
-
-
-_remembered: list[tuple[int, FrameType | None]] = []
-
-
-def _remember(number: int, frame: FrameType | None) -> None:
-    _remembered[:] = [(number, frame)]
+    with LOCK, postponed():
+        yield
 
 
 def compile_module(text: str, kind: str = "loops") -> bytes:

@@ -50,7 +50,7 @@ def checked_launches(function):
     executable = function._executable
     memory = executable.program.memory
     count = len(function.graph.inputs) + len(function.graph.outputs)
-    count += len(memory.constants) + 3
+    count += len(memory.constants) + 4  # workspace, scratch, error, nothing
     for plan in executable.plans.values():
         for step in (s for group in plan.groups for s in group):
             if isinstance(step, (Copy, Zero)):
