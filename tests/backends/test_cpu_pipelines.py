@@ -169,16 +169,16 @@ def test_same_bits_as_step_by_step(monkeypatch):
     assert f(*arrays)[0].tobytes() == got[0].tobytes()
 
 
-@pytest.mark.parametrize("longest", [0, 10**9])
 @pytest.mark.parametrize("rows", [16, 300])
-def test_a_table_of_members_does_what_straight_code_does(monkeypatch, rows, longest):
-    monkeypatch.setattr(driver, "LONGEST_CODE", longest)
+def test_the_words_of_a_pipeline_in_a_table_and_as_straight_code(monkeypatch, rows):
     x, weights, biases, h = layers(rows, (20, 30, 9, 24))
     y = cg.sum(h * h)
     inputs = [x, *weights, *biases]
-    f = checked(inputs, [y, *cg.grad(y, [*weights, *biases])], values(inputs))
-    assert len(pipelines(f)) == 1
-    assert ("@members" in f._executable.driver.text) == (longest == 0)
+    for most in (0, 10**9):
+        monkeypatch.setattr(driver, "MOST_WORDS", most)
+        f = checked(inputs, [y, *cg.grad(y, [*weights, *biases])], values(inputs))
+        assert len(pipelines(f)) == 1
+        assert ("@table" in f._executable.driver.text) == (most == 0)
 
 
 def test_a_long_pipeline_is_little_code():
