@@ -179,8 +179,8 @@ define void @graphc_pool_begin(ptr %span) nounwind {{
   ret void
 }}
 
-; Return how many pauses to spin. Asking for the thread's time is a system call, which
-; only a span long enough to have lost that much is worth.
+; Return how many pauses to spin in all. Asking for the thread's time is a system call,
+; which only a span long enough to have lost that much is worth.
 define i64 @graphc_pool_pauses(ptr %span) nounwind {{
 entry:
   %time = call i64 @now(i32 {monotonic})
@@ -269,6 +269,16 @@ define void @graphc_pool_leave(i64 %core) nounwind {
 
 def _work() -> str:
     return f"""
+; Wake all that wait for a condition whose cause has been stored before. The mutex is
+; free again when they wake: they need it, and would sleep once more for it.
+define internal void @broadcast(ptr %condition) nounwind {{
+  %mutex = getelementptr i64, ptr @state, i64 {MUTEX}
+  %l = call i32 @pthread_mutex_lock(ptr %mutex)
+  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
+  %b = call i32 @pthread_cond_broadcast(ptr %condition)
+  ret void
+}}
+
 ; Claim chunks of an epoch and run them until none is left.
 define internal void @work(i64 %epoch) nounwind {{
 entry:
@@ -304,9 +314,7 @@ tell:
   %wake = icmp ne i64 %sleeps, 0
   br i1 %wake, label %signal, label %leave
 signal:
-  %l = call i32 @pthread_mutex_lock(ptr %mutex)
-  %b = call i32 @pthread_cond_broadcast(ptr %finished)
-  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
+  call void @broadcast(ptr %finished)
   br label %leave
 leave:
   ret void
@@ -340,19 +348,23 @@ entry:
 spin:
   %seen = phi i64 [ -1, %entry ], [ %seen, %again ], [ %now, %labour ], [ %now, %skip ]
   %tries = phi i64 [ 0, %entry ], [ %more, %again ], [ 0, %labour ], [ %tries, %skip ]
-  %most = phi i64 [ {SPIN}, %entry ], [ %most, %again ], [ %pauses, %labour ], [ %most, %skip ]
+  %most = phi i64 [ {SHORT}, %entry ], [ %now_most, %again ], [ {SHORT}, %labour ], [ %most, %skip ]
   %look = load atomic i64, ptr %epoch_ acquire, align 8
   %same = icmp eq i64 %look, %seen
   br i1 %same, label %idle, label %join
 idle:
   %patient = icmp slt i64 %tries, %most
-  br i1 %patient, label %again, label %park
+  br i1 %patient, label %again, label %tired
+tired:
+  %pauses = call i64 @graphc_pool_pauses(ptr %span)
+  %longer = icmp slt i64 %tries, %pauses
+  br i1 %longer, label %again, label %park
 again:
+  %now_most = phi i64 [ %most, %idle ], [ %pauses, %tired ]
   {pause}
   %more = add i64 %tries, 1
   br label %spin
 park:
-  %noted = call i64 @graphc_pool_pauses(ptr %span)
   %l = call i32 @pthread_mutex_lock(ptr %mutex)
   %s1 = atomicrmw or ptr %asleep, i64 %bit seq_cst
   %p = atomicrmw add ptr %parks, i64 1 monotonic
@@ -391,7 +403,6 @@ yield:
   br label %labour
 labour:
   call void @work(i64 %now)
-  %pauses = call i64 @graphc_pool_pauses(ptr %span)
   br label %spin
 skip:
   br label %spin
@@ -518,9 +529,7 @@ publish:
   %any = icmp ne i64 %missed, 0
   br i1 %any, label %wake, label %go
 wake:
-  %l = call i32 @pthread_mutex_lock(ptr %mutex)
-  %b = call i32 @pthread_cond_broadcast(ptr %condition)
-  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
+  call void @broadcast(ptr %condition)
   br label %go
 go:
   call void @work(i64 %epoch)
