@@ -5,6 +5,8 @@ nothing but count, in the same run. A program that shares its work among as many
 as there are cores, without waiting, slows down by ``(cores + busy) / cores``: the busy
 processes get a fair share. What waits for a thread that was taken off its core slows
 down more; what uses one core of several can slow down less, and be slower all the same.
+Some calls beside a busy process take as long as idle ones and some twice as long, so
+the ratio of means stands beside that of medians.
 
     python benchmarks/loaded.py                             # graphc and JAX
     python benchmarks/loaded.py --peers numpy,jax --workload 'network_*'
