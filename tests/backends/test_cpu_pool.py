@@ -11,7 +11,7 @@ from ctypes import CFUNCTYPE, c_int64, c_void_p
 
 import pytest
 
-from graphc.backends.cpu import jit, pool_code
+from graphc.backends.cpu import jit, pool_code, pool_system
 from graphc.backends.cpu.cache import machine_code
 from graphc.backends.cpu.pool import Pool
 
@@ -96,7 +96,7 @@ def test_a_worker_held_up_keeps_the_one_chunk_it_has():
 
 
 def test_a_worker_that_lost_its_core_sleeps_at_once_and_is_woken():
-    own = Own(replace=((f"i64 {pool_code.SPIN}", "i64 1000000000"),))
+    own = Own(replace=((f"i64 {pool_system.SPIN}", "i64 1000000000"),))
     for count in (1, 2, 3):
         # to the worker, time asleep is time the system gave to others
         by_caller = own.shared_launch(lambda: time.sleep(0.01))
@@ -114,7 +114,7 @@ def span(own, began, used, until):
 
 def test_pauses_follow_what_a_span_lost():
     own = Own()
-    short, long = pool_code.SHORT, pool_code.SPIN
+    short, long = pool_system.SHORT, pool_system.SPIN
     now, used = time.monotonic_ns(), time.thread_time_ns()
     second = 10**9
     # short spans are not looked at, were they lost as a whole
@@ -126,7 +126,7 @@ def test_pauses_follow_what_a_span_lost():
     assert now <= began <= time.monotonic_ns() and used <= used_then
     # all lost
     pauses, (began, _, until) = span(own, now - second, used, 0)
-    assert pauses == short and until == began + pool_code.CROWDED
+    assert pauses == short and until == began + pool_system.CROWDED
     # lost a while ago, and long ago
     soon = time.monotonic_ns() + 100 * second
     assert span(own, soon, used, soon)[0] == short
