@@ -15,6 +15,7 @@ from pathlib import Path
 from graphc.backends.cpu import jit
 from graphc.backends.cpu.ahead import Job
 from graphc.backends.cpu.pool_code import (
+    CORES,
     DEFAULT,
     EPOCH,
     MAX_THREADS,
@@ -40,6 +41,7 @@ class Pool:
         self.launcher = launcher
         self._reset = ctypes.CFUNCTYPE(ctypes.c_void_p)(reset)
         self._words = (ctypes.c_int64 * WORDS).from_address(self._reset())
+        self._words[CORES] = usable_cores()
 
     def reset(self) -> None:
         """Begin anew without workers: after `fork`, the parent's are not here."""
@@ -86,6 +88,11 @@ def available_threads() -> int:
         return 1
     if wanted > 0:
         return min(wanted, MAX_THREADS)
+    return usable_cores()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on, by its mask and quota."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:

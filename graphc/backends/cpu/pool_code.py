@@ -38,13 +38,13 @@ import platform
 import sys
 
 from graphc.backends.cpu import pool_system
-from graphc.backends.cpu.pool_system import SHORT
+from graphc.backends.cpu.pool_system import SHORT, SPIN
 
 # Words of the shared state, in units of 8 bytes; what different threads write lies
 # on different cache lines.
 CLAIM, DONE, KERNEL, ARGUMENTS, ROWS, WIDTH, CHUNKS = 0, 8, 16, 17, 18, 19, 20
 HELPERS, HOME, EPOCH, ASLEEP, BUSY, DEFAULT, STARTED = 21, 22, 24, 32, 40, 48, 49
-NUMBERED, MOVES, PARKS, WAITING = 50, 51, 52, 56
+NUMBERED, MOVES, PARKS, CORES, WAITING = 50, 51, 52, 53, 56
 MUTEX, CONDITION, FINISHED = 64, 80, 96
 WORDS = 112
 
@@ -82,6 +82,7 @@ _WORDS = "".join(
         "numbered": NUMBERED,
         "moves": MOVES,
         "parks": PARKS,
+        "cores_": CORES,
         "waiting": WAITING,
         "mutex": MUTEX,
         "condition": CONDITION,
@@ -132,6 +133,7 @@ declare i32 @pthread_create(ptr, ptr, ptr, ptr)
 declare i32 @pthread_detach(ptr)
 declare i32 @pthread_sigmask(i32, ptr, ptr)
 declare i32 @sigfillset(ptr)
+declare i32 @sched_yield()
 declare i64 @llvm.smin.i64(i64, i64)
 """
 
@@ -203,7 +205,8 @@ define internal void @chunk(ptr %kernel, i64 %chunk, i64 %rows, i64 %width, ptr 
 def _worker(pause: str) -> str:
     return f"""
 ; A worker: wait for a new epoch, take part if wanted. A worker that is not wanted
-; goes on towards its sleep, and sleeps until a launch wants it.
+; goes on towards its sleep, and sleeps until a launch wants it. Where a launch has more
+; threads than there are cores, they take each other's: then they offer theirs instead.
 define internal ptr @worker(ptr %unused) nounwind {{
 entry:
 {_WORDS}
@@ -215,9 +218,9 @@ entry:
   %others = xor i64 %bit, -1
   br label %spin
 spin:
-  %seen = phi i64 [ -1, %entry ], [ %seen, %again ], [ %now, %labour ], [ %now, %skip ]
-  %tries = phi i64 [ 0, %entry ], [ %more, %again ], [ 0, %labour ], [ %tries, %skip ]
-  %most = phi i64 [ {SHORT}, %entry ], [ %now_most, %again ], [ {SHORT}, %labour ], [ %most, %skip ]
+  %seen = phi i64 [ -1, %entry ], [ %seen, %again ], [ %seen, %offer ], [ %now, %labour ], [ %now, %skip ]
+  %tries = phi i64 [ 0, %entry ], [ %more, %again ], [ %more, %offer ], [ 0, %labour ], [ %tries, %skip ]
+  %most = phi i64 [ {SHORT}, %entry ], [ %now_most, %again ], [ %now_most, %offer ], [ {SHORT}, %labour ], [ %most, %skip ]
   %look = load atomic i64, ptr %epoch_ acquire, align 8
   %same = icmp eq i64 %look, %seen
   br i1 %same, label %idle, label %join
@@ -225,13 +228,24 @@ idle:
   %patient = icmp slt i64 %tries, %most
   br i1 %patient, label %again, label %tired
 tired:
-  %pauses = call i64 @graphc_pool_pauses(ptr %span)
+  %granted = call i64 @graphc_pool_pauses(ptr %span)
+  %team = load atomic i64, ptr %helpers_ acquire, align 8
+  %cores = load atomic i64, ptr %cores_ acquire, align 8
+  %many = icmp sge i64 %team, %cores
+  %pauses = select i1 %many, i64 {SPIN + 1}, i64 %granted
   %longer = icmp slt i64 %tries, %pauses
   br i1 %longer, label %again, label %park
 again:
   %now_most = phi i64 [ %most, %idle ], [ %pauses, %tired ]
   {pause}
   %more = add i64 %tries, 1
+  %yields = icmp eq i64 %now_most, {SPIN + 1}
+  %some = and i64 %more, 31
+  %turn = icmp eq i64 %some, 0
+  %offers = and i1 %yields, %turn
+  br i1 %offers, label %offer, label %spin
+offer:
+  %y = call i32 @sched_yield()
   br label %spin
 park:
   %l = call i32 @pthread_mutex_lock(ptr %mutex)
@@ -315,13 +329,15 @@ done_:
 
 def _reset() -> str:
     return f"""
-; Make the state that of a process without workers; the default number stays.
+; Make the state that of a process without workers; the numbers set from outside stay.
 define ptr @graphc_pool_reset() nounwind {{
 entry:
 {_WORDS}
   %keep = load i64, ptr %default
+  %some = load i64, ptr %cores_
   call void @llvm.memset.p0.i64(ptr @state, i8 0, i64 {8 * WORDS}, i1 false)
   store i64 %keep, ptr %default
+  store i64 %some, ptr %cores_
   %a = call i32 @pthread_mutex_init(ptr %mutex, ptr null)
   %b = call i32 @pthread_cond_init(ptr %condition, ptr null)
   %c = call i32 @pthread_cond_init(ptr %finished, ptr null)
