@@ -106,6 +106,18 @@ def test_a_worker_that_lost_its_core_sleeps_at_once_and_is_woken():
     assert own.launches == 3
 
 
+def test_more_threads_than_cores_offer_them_and_do_not_sleep_at_once():
+    more = pool_system.SPIN + 1
+    own = Own(replace=((f"i64 {more}", "i64 1000000001"),))
+    own._words[pool_code.CORES] = 1
+    own.shared_launch(lambda: time.sleep(0.01))
+    time.sleep(0.01)
+    assert own.parks == 0
+    own._words[pool_code.CORES] = 2
+    own.shared_launch(lambda: time.sleep(0.01))
+    wait_until(lambda: own.parks == 1)
+
+
 def span(own, began, used, until):
     """Return the pauses a worker is granted, and its span after it asked."""
     words = (c_int64 * 3)(began, used, until)
