@@ -5,6 +5,8 @@ nothing but count, in the same run. A program that shares its work among as many
 as there are cores, without waiting, slows down by ``(cores + busy) / cores``: the busy
 processes get a fair share. What waits for a thread that was taken off its core slows
 down more; what uses one core of several can slow down less, and be slower all the same.
+Some calls beside a busy process take as long as idle ones and some twice as long, so
+the ratio of means stands beside that of medians.
 
     python benchmarks/loaded.py                             # graphc and JAX
     python benchmarks/loaded.py --peers numpy,jax --workload 'network_*'
@@ -55,8 +57,8 @@ class Busy:
 
 def compare(
     name: str, peers: Sequence[str], busy: Busy, rounds: int, seconds: float
-) -> dict[str, tuple[float, float]]:
-    """Return the median seconds of a call of each peer, idle and beside the busy."""
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the seconds of calls of each peer, idle and beside the busy."""
     processes = {peer: Process(peer, name) for peer in peers}
     idle: dict[str, list[float]] = {peer: [] for peer in peers}
     loaded: dict[str, list[float]] = {peer: [] for peer in peers}
@@ -74,7 +76,7 @@ def compare(
         for process in processes.values():
             process.close()
     return {
-        peer: (statistics.median(idle[peer]), statistics.median(loaded[peer]))
+        peer: (idle[peer], loaded[peer])
         for peer, process in processes.items()
         if not process.failed
     }
@@ -94,29 +96,37 @@ def main() -> None:
     cores = available_threads()
     fair = (cores + parsed.busy) / cores
     print(f"{cores} threads, {parsed.busy} busy: fair would be {fair:.2f} times\n")
-    head = "".join(f"{peer + ' idle':>14}{'loaded':>10}{'slower':>8}" for peer in peers)
+    head = "".join(
+        f"{peer + ' idle':>14}{'loaded':>10}{'slower':>8}{'mean':>6}" for peer in peers
+    )
     print(f"{'workload':<18}{head}")
     busy = Busy(parsed.busy)
-    found: dict[str, list[float]] = {peer: [] for peer in peers}
+    found: dict[str, list[tuple[float, float]]] = {peer: [] for peer in peers}
     try:
         for name in chosen(parsed.workload or ["*"]):
             rows = compare(name, peers, busy, parsed.rounds, parsed.seconds)
             cells = []
             for peer in peers:
                 if peer not in rows:
-                    cells.append(f"{'-':>32}")
+                    cells.append(f"{'-':>38}")
                     continue
-                idle, loaded = rows[peer]
-                found[peer].append(loaded / idle)
+                idle, loaded = map(statistics.median, rows[peer])
+                means = [statistics.mean(samples) for samples in rows[peer]]
+                found[peer].append((loaded / idle, means[1] / means[0]))
                 times = f"{duration(idle):>14}{duration(loaded):>10}"
-                cells.append(f"{times}{loaded / idle:>8.2f}")
+                cells.append(f"{times}{found[peer][-1][0]:>8.2f}")
+                cells.append(f"{found[peer][-1][1]:>6.2f}")
             print(f"{name:<18}{''.join(cells)}", flush=True)
     finally:
         busy.close()
     for peer, ratios in found.items():
         if ratios:
-            print(f"{peer}: median {statistics.median(ratios):.2f} times", end="; ")
-            print(f"{min(ratios):.2f} to {max(ratios):.2f}")
+            for kind, of in zip(("calls", "means"), zip(*ratios)):
+                print(
+                    f"{peer}, {kind}: median {statistics.median(of):.2f}",
+                    end=" times; ",
+                )
+                print(f"{min(of):.2f} to {max(of):.2f}")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,7 @@
-"""The thread pool: one generic launcher for all kernels.
+"""The thread pool: how many threads kernels may use, and the state of the launcher.
 
-A launch publishes a kernel, its arguments and one word holding an epoch and the next
-chunk; caller and workers claim chunks by compare-and-swap until none is left, so a
-busy machine only means that the caller does more of them itself. While a launch is
-being published the word is of no epoch: a worker late from the one before could else
-claim a chunk in the middle of it. Chunks are cut by size alone: which thread runs one
-changes nothing in the result.
-
-How many threads may take part goes with the launch: a number, or 0 for the process's
-default. Workers are threads of the operating system that run compiled code only, never
-Python; a launch that wants more of them than there are starts them, so the child of a
-`fork`, which has none, works in parallel from its first launch on. Idle workers spin
-for a fraction of a millisecond and then sleep, as does a caller whose last chunks are
-with a worker that the system has taken off its core: asleep, it leaves its own core to
-that worker.
-
-While one Python thread has the pool, launches of another run all their chunks by
-themselves: their results are the same.
+`pool` loads the launcher of `pool_code` and registers it under the names compiled
+functions call it by; what Python reads and sets of it are words of its shared state.
 """
 
 from __future__ import annotations
@@ -24,365 +9,23 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-import platform
 import sys
 from pathlib import Path
 
 from graphc.backends.cpu import jit
 from graphc.backends.cpu.ahead import Job
-from graphc.types.config import on_change, options
-
-# Words of the shared state, in units of 8 bytes; what different threads write lies
-# on different cache lines.
-CLAIM, DONE, KERNEL, ARGUMENTS, ROWS, WIDTH, CHUNKS = 0, 8, 16, 17, 18, 19, 20
-HELPERS, EPOCH, ASLEEP, BUSY, DEFAULT, STARTED = 21, 24, 32, 40, 48, 49
-NUMBERED, WAITING, MUTEX, CONDITION, FINISHED = 50, 56, 64, 80, 96
-WORDS = 112
-
-SPIN = 20_000
-"""Pauses an idle worker makes before it sleeps: some tenths of a millisecond."""
-
-EAGER = 1_000
-"""Pauses after which it offers its core to other processes now and then."""
-
-PATIENCE = 1_000
-"""Pauses a caller makes for the last chunks of others before it sleeps."""
-
-MAX_THREADS = 64
-"""As many workers and callers as a launch can use: one bit of a word for each."""
-
-
-def _word(name: str, number: int) -> str:
-    return f"  %{name} = getelementptr i64, ptr @state, i64 {number}\n"
-
-
-_WORDS = "".join(
-    _word(name, number)
-    for name, number in {
-        "claim": CLAIM,
-        "done": DONE,
-        "kernel_": KERNEL,
-        "arguments_": ARGUMENTS,
-        "rows_": ROWS,
-        "width_": WIDTH,
-        "chunks_": CHUNKS,
-        "helpers_": HELPERS,
-        "epoch_": EPOCH,
-        "asleep": ASLEEP,
-        "busy": BUSY,
-        "default": DEFAULT,
-        "started_": STARTED,
-        "numbered": NUMBERED,
-        "waiting": WAITING,
-        "mutex": MUTEX,
-        "condition": CONDITION,
-        "finished": FINISHED,
-    }.items()
+from graphc.backends.cpu.pool_code import (
+    CORES,
+    DEFAULT,
+    EPOCH,
+    MAX_THREADS,
+    MOVES,
+    PARKS,
+    STARTED,
+    WORDS,
+    source,
 )
-
-
-def _pause() -> tuple[str, str]:
-    """Return the declaration and the call that tell the CPU of a spinning loop."""
-    machine = platform.machine().lower()
-    if machine in ("x86_64", "amd64", "i686"):
-        return "declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"
-    if machine in ("aarch64", "arm64"):
-        yields = "void @llvm.aarch64.hint(i32{})"
-        return f"declare {yields.format('')}", f"call {yields.format(' 1')}"
-    return "", "fence acquire"
-
-
-def source() -> str:
-    """Return the LLVM code of the launcher and the workers' loop."""
-    declaration, pause = _pause()
-    block = 1 if sys.platform == "darwin" else 0  # SIG_BLOCK
-    restore = 3 if sys.platform == "darwin" else 2  # SIG_SETMASK
-    return f"""
-@state = internal global [{WORDS} x i64] zeroinitializer, align 64
-{declaration}
-declare i32 @pthread_mutex_init(ptr, ptr)
-declare i32 @pthread_mutex_lock(ptr)
-declare i32 @pthread_mutex_unlock(ptr)
-declare i32 @pthread_cond_init(ptr, ptr)
-declare i32 @pthread_cond_wait(ptr, ptr)
-declare i32 @pthread_cond_broadcast(ptr)
-declare i32 @pthread_create(ptr, ptr, ptr, ptr)
-declare i32 @pthread_detach(ptr)
-declare i32 @pthread_sigmask(i32, ptr, ptr)
-declare i32 @sigfillset(ptr)
-declare i32 @sched_yield()
-declare i64 @llvm.smin.i64(i64, i64)
-declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
-
-; Claim chunks of an epoch and run them until none is left.
-define internal void @work(i64 %epoch) nounwind {{
-entry:
-{_WORDS}
-  %kernel = load atomic ptr, ptr %kernel_ acquire, align 8
-  %arguments = load atomic ptr, ptr %arguments_ acquire, align 8
-  %rows = load atomic i64, ptr %rows_ acquire, align 8
-  %width = load atomic i64, ptr %width_ acquire, align 8
-  %chunks = load atomic i64, ptr %chunks_ acquire, align 8
-  br label %next
-next:
-  %token = load atomic i64, ptr %claim acquire, align 8
-  %of = lshr i64 %token, 32
-  %mine = icmp eq i64 %of, %epoch
-  br i1 %mine, label %count, label %leave
-count:
-  %chunk = and i64 %token, 4294967295
-  %left = icmp slt i64 %chunk, %chunks
-  br i1 %left, label %try, label %leave
-try:
-  %after = add i64 %token, 1
-  %pair = cmpxchg ptr %claim, i64 %token, i64 %after acq_rel monotonic
-  %won = extractvalue {{i64, i1}} %pair, 1
-  br i1 %won, label %run, label %next
-run:
-  call void @chunk(ptr %kernel, i64 %chunk, i64 %rows, i64 %width, ptr %arguments)
-  %before = atomicrmw add ptr %done, i64 1 seq_cst
-  %sum = add i64 %before, 1
-  %last = icmp eq i64 %sum, %chunks
-  br i1 %last, label %tell, label %next
-tell:
-  %sleeps = load atomic i64, ptr %waiting seq_cst, align 8
-  %wake = icmp ne i64 %sleeps, 0
-  br i1 %wake, label %signal, label %leave
-signal:
-  %l = call i32 @pthread_mutex_lock(ptr %mutex)
-  %b = call i32 @pthread_cond_broadcast(ptr %finished)
-  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
-  br label %leave
-leave:
-  ret void
-}}
-
-define internal void @chunk(ptr %kernel, i64 %chunk, i64 %rows, i64 %width, ptr %arguments) nounwind {{
-  %start = mul i64 %chunk, %width
-  %low = call i64 @llvm.smin.i64(i64 %start, i64 %rows)
-  %end = add i64 %low, %width
-  %high = call i64 @llvm.smin.i64(i64 %end, i64 %rows)
-  call void %kernel(i64 %low, i64 %high, i64 %chunk, ptr %arguments)
-  ret void
-}}
-
-; A worker: wait for a new epoch, take part if wanted. A worker that is not wanted
-; goes on towards its sleep, and sleeps until a launch wants it.
-define internal ptr @worker(ptr %unused) nounwind {{
-entry:
-{_WORDS}
-  %index = atomicrmw add ptr %numbered, i64 1 seq_cst
-  %bit = shl i64 1, %index
-  %others = xor i64 %bit, -1
-  br label %spin
-spin:
-  %seen = phi i64 [ -1, %entry ], [ %seen, %again ], [ %seen, %offer ], [ %now, %labour ], [ %now, %skip ]
-  %tries = phi i64 [ 0, %entry ], [ %more, %again ], [ %more, %offer ], [ 0, %labour ], [ %tries, %skip ]
-  %look = load atomic i64, ptr %epoch_ acquire, align 8
-  %same = icmp eq i64 %look, %seen
-  br i1 %same, label %idle, label %join
-idle:
-  %patient = icmp slt i64 %tries, {SPIN}
-  br i1 %patient, label %again, label %park
-again:
-  {pause}
-  %more = add i64 %tries, 1
-  %eager = icmp slt i64 %more, {EAGER}
-  %some = and i64 %more, 31
-  %between = icmp ne i64 %some, 0
-  %keep = or i1 %eager, %between
-  br i1 %keep, label %spin, label %offer
-offer:
-  %y = call i32 @sched_yield()
-  br label %spin
-park:
-  %l = call i32 @pthread_mutex_lock(ptr %mutex)
-  %s1 = atomicrmw or ptr %asleep, i64 %bit seq_cst
-  br label %check
-check:
-  %known = phi i64 [ %seen, %park ], [ %look2, %sleep ]
-  %look2 = load atomic i64, ptr %epoch_ seq_cst, align 8
-  %same2 = icmp eq i64 %look2, %known
-  br i1 %same2, label %sleep, label %changed
-changed:
-  %wants = load atomic i64, ptr %helpers_ acquire, align 8
-  %needed = icmp slt i64 %index, %wants
-  br i1 %needed, label %woken, label %sleep
-sleep:
-  %w = call i32 @pthread_cond_wait(ptr %condition, ptr %mutex)
-  br label %check
-woken:
-  %s2 = atomicrmw and ptr %asleep, i64 %others seq_cst
-  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
-  br label %join
-join:
-  %now = load atomic i64, ptr %epoch_ acquire, align 8
-  %limit = load atomic i64, ptr %helpers_ acquire, align 8
-  %wanted = icmp slt i64 %index, %limit
-  br i1 %wanted, label %labour, label %skip
-labour:
-  call void @work(i64 %now)
-  br label %spin
-skip:
-  br label %spin
-}}
-
-; Start workers until there are that many, and return how many there are. Signals
-; are left to Python's threads.
-define internal i64 @start(i64 %count) nounwind {{
-entry:
-{_WORDS}
-  %thread = alloca ptr
-  %all = alloca [16 x i64]
-  %old = alloca [16 x i64]
-  %f = call i32 @sigfillset(ptr %all)
-  %m = call i32 @pthread_sigmask(i32 {block}, ptr %all, ptr %old)
-  br label %next
-next:
-  %have = load i64, ptr %started_
-  %short = icmp slt i64 %have, %count
-  br i1 %short, label %make, label %done_
-make:
-  %code = call i32 @pthread_create(ptr %thread, ptr null, ptr @worker, ptr null)
-  %good = icmp eq i32 %code, 0
-  br i1 %good, label %made, label %done_
-made:
-  %id = load ptr, ptr %thread
-  %d = call i32 @pthread_detach(ptr %id)
-  %one = add i64 %have, 1
-  store i64 %one, ptr %started_
-  br label %next
-done_:
-  %r = call i32 @pthread_sigmask(i32 {restore}, ptr %old, ptr null)
-  ret i64 %have
-}}
-
-; Make the state that of a process without workers; the default number stays.
-define ptr @graphc_pool_reset() nounwind {{
-entry:
-{_WORDS}
-  %keep = load i64, ptr %default
-  call void @llvm.memset.p0.i64(ptr @state, i8 0, i64 {8 * WORDS}, i1 false)
-  store i64 %keep, ptr %default
-  %a = call i32 @pthread_mutex_init(ptr %mutex, ptr null)
-  %b = call i32 @pthread_cond_init(ptr %condition, ptr null)
-  %c = call i32 @pthread_cond_init(ptr %finished, ptr null)
-  ret ptr @state
-}}
-
-define i64 @graphc_threads(i64 %threads) nounwind {{
-entry:
-{_WORDS}
-  %usual = load atomic i64, ptr %default acquire, align 8
-  %given = icmp sgt i64 %threads, 0
-  %wanted = select i1 %given, i64 %threads, i64 %usual
-  %possible = call i64 @llvm.smin.i64(i64 %wanted, i64 {MAX_THREADS})
-  ret i64 %possible
-}}
-
-define void @graphc_launch(i64 %threads, ptr %kernel, i64 %rows, i64 %chunks, ptr %arguments) nounwind {{
-entry:
-{_WORDS}
-  %several = icmp sgt i64 %chunks, 1
-  br i1 %several, label %split, label %single
-single:
-  call void %kernel(i64 0, i64 %rows, i64 0, ptr %arguments)
-  ret void
-split:
-  %up = add i64 %rows, %chunks
-  %up1 = sub i64 %up, 1
-  %exact = sdiv i64 %up1, %chunks
-  %wide = icmp sgt i64 %exact, 64
-  %padded = add i64 %exact, 15
-  %even = and i64 %padded, -16
-  %width = select i1 %wide, i64 %even, i64 %exact
-  %most = call i64 @graphc_threads(i64 %threads)
-  %possible = call i64 @llvm.smin.i64(i64 %most, i64 %chunks)
-  %parallel = icmp sgt i64 %possible, 1
-  br i1 %parallel, label %acquire, label %alone
-acquire:
-  %pair = cmpxchg ptr %busy, i64 0, i64 1 acq_rel monotonic
-  %free = extractvalue {{i64, i1}} %pair, 1
-  br i1 %free, label %staff, label %alone
-staff:
-  %limit = sub i64 %possible, 1
-  %have = load i64, ptr %started_
-  %enough = icmp sge i64 %have, %limit
-  br i1 %enough, label %publish, label %hire
-hire:
-  %hired = call i64 @start(i64 %limit)
-  br label %publish
-publish:
-  store atomic i64 -1, ptr %claim release, align 8
-  store atomic ptr %kernel, ptr %kernel_ release, align 8
-  store atomic ptr %arguments, ptr %arguments_ release, align 8
-  store atomic i64 %rows, ptr %rows_ release, align 8
-  store atomic i64 %width, ptr %width_ release, align 8
-  store atomic i64 %chunks, ptr %chunks_ release, align 8
-  store atomic i64 %limit, ptr %helpers_ release, align 8
-  store atomic i64 0, ptr %done release, align 8
-  %last = load atomic i64, ptr %epoch_ acquire, align 8
-  %raw = add i64 %last, 1
-  %epoch = and i64 %raw, 2147483647
-  %token = shl i64 %epoch, 32
-  store atomic i64 %token, ptr %claim release, align 8
-  store atomic i64 %epoch, ptr %epoch_ seq_cst, align 8
-  %parked = load atomic i64, ptr %asleep seq_cst, align 8
-  %bits = shl i64 1, %limit
-  %mask = sub i64 %bits, 1
-  %missed = and i64 %parked, %mask
-  %any = icmp ne i64 %missed, 0
-  br i1 %any, label %wake, label %go
-wake:
-  %l = call i32 @pthread_mutex_lock(ptr %mutex)
-  %b = call i32 @pthread_cond_broadcast(ptr %condition)
-  %u = call i32 @pthread_mutex_unlock(ptr %mutex)
-  br label %go
-go:
-  call void @work(i64 %epoch)
-  br label %finish
-finish:
-  %tries = phi i64 [ 0, %go ], [ %more, %hold ]
-  %ready = load atomic i64, ptr %done acquire, align 8
-  %all = icmp sge i64 %ready, %chunks
-  br i1 %all, label %release, label %late
-late:
-  %patient = icmp slt i64 %tries, {PATIENCE}
-  br i1 %patient, label %hold, label %park
-hold:
-  {pause}
-  %more = add i64 %tries, 1
-  br label %finish
-park:
-  %l2 = call i32 @pthread_mutex_lock(ptr %mutex)
-  store atomic i64 1, ptr %waiting seq_cst, align 8
-  br label %check
-check:
-  %ready2 = load atomic i64, ptr %done seq_cst, align 8
-  %all2 = icmp sge i64 %ready2, %chunks
-  br i1 %all2, label %awake, label %sleep
-sleep:
-  %w = call i32 @pthread_cond_wait(ptr %finished, ptr %mutex)
-  br label %check
-awake:
-  store atomic i64 0, ptr %waiting seq_cst, align 8
-  %u2 = call i32 @pthread_mutex_unlock(ptr %mutex)
-  br label %release
-release:
-  store atomic i64 0, ptr %busy release, align 8
-  ret void
-alone:
-  br label %serial
-serial:
-  %c = phi i64 [ 0, %alone ], [ %c1, %serial ]
-  call void @chunk(ptr %kernel, i64 %c, i64 %rows, i64 %width, ptr %arguments)
-  %c1 = add i64 %c, 1
-  %rest = icmp slt i64 %c1, %chunks
-  br i1 %rest, label %serial, label %over
-over:
-  ret void
-}}
-"""
+from graphc.types.config import on_change, options
 
 
 class Pool:
@@ -398,6 +41,7 @@ class Pool:
         self.launcher = launcher
         self._reset = ctypes.CFUNCTYPE(ctypes.c_void_p)(reset)
         self._words = (ctypes.c_int64 * WORDS).from_address(self._reset())
+        self._words[CORES] = usable_cores()
 
     def reset(self) -> None:
         """Begin anew without workers: after `fork`, the parent's are not here."""
@@ -422,6 +66,16 @@ class Pool:
         """How many launches were shared with workers, modulo 2**31."""
         return self._words[EPOCH]
 
+    @property
+    def parks(self) -> int:
+        """How often a worker went to sleep."""
+        return self._words[PARKS]
+
+    @property
+    def moves(self) -> int:
+        """How often a worker left the core of its launch's caller."""
+        return self._words[MOVES]
+
 
 def available_threads() -> int:
     """Return how many threads kernels may use: the option, or the usable cores.
@@ -434,6 +88,11 @@ def available_threads() -> int:
         return 1
     if wanted > 0:
         return min(wanted, MAX_THREADS)
+    return usable_cores()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on, by its mask and quota."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
