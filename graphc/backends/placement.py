@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.kernels.ir import (
+    SURE,
     Accumulator,
     Constant,
     Current,
@@ -227,6 +228,9 @@ class Placement(SizePlacement):
         """Return a computed index made good, reporting one that is out of range."""
         self._value(atom.value)
         value, at = self.values[id(atom.value)]
+        if atom.code == SURE:
+            with self.at(at):
+                return self.k.cast(value, self.index_type), at
         extent, et = self.size(atom.extent)
         count, ct = self.size(atom.count)
         depth = max(at, et, ct, min(1, len(self.frames) - 1))

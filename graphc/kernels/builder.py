@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.graph.node import Node
 from graphc.kernels.ir import (
+    SURE,
     Buffer,
     Constant,
     Dynamic,
@@ -18,12 +19,21 @@ from graphc.kernels.ir import (
     Value,
 )
 from graphc.ops.declare import Move
+from graphc.ops.leaf import integer_range
 from graphc.types import sizes
 from graphc.types.dtypes import bool_
 from graphc.types.errors import internal_assert
 from graphc.types.sizes import SizeLike
 
 _COMPARISONS = {"lt", "le", "gt", "ge", "eq", "ne", "isnan", "isinf", "isfinite"}
+
+
+def _is_inside(source: Node, extent: SizeLike) -> bool:
+    """Tell whether all numbers of an array are known as indices below an extent."""
+    found = integer_range(source)
+    if found is None or not isinstance(extent, int):
+        return False
+    return 0 <= found[0] and found[1] < extent
 
 
 class Values:
@@ -106,13 +116,15 @@ class Values:
             return self.constant(size, dtype)
         return self._one(FromSize, size, dtype)
 
-    def dynamic_index(self, value: Value, extent: SizeLike, node: Node) -> SizeLike:
-        """Return an integer value as an index; see `kernels.ir.Dynamic`."""
+    def dynamic_index(
+        self, value: Value, extent: SizeLike, node: Node, source: Node
+    ) -> SizeLike:
+        """Return an element of `source` as an index; see `kernels.ir.Dynamic`."""
         if isinstance(value, Constant) and isinstance(extent, int):
             number = int(value.value)
             if -extent <= number < extent:
                 return number % extent
-        code = self._report(node)
+        code = SURE if _is_inside(source, extent) else self._report(node)
         key = (Dynamic, id(value), extent, code)
         found = self._known.get(key)
         if found is None:

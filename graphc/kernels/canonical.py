@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphc.kernels.ir import (
+    SURE,
     Accumulator,
     Buffer,
     Constant,
@@ -115,7 +116,8 @@ class Canonical:
                 self._size(atom.extent)
                 self._size(atom.count)
                 self.codes[atom.number] = atom.code
-                self._parts += ("index", atom, value, atom.extent, atom.count)
+                sure = atom.code == SURE
+                self._parts += ("index", atom, value, atom.extent, atom.count, sure)
 
     def _value(self, value: Value) -> int:
         """Describe a value, after those it needs, and return its number."""

@@ -37,11 +37,16 @@ class LoopVar(Atom):
     __repr__ = __str__
 
 
+SURE = 0
+"""The code of indices that are known to be in range."""
+
+
 class Dynamic(Atom):
     """An integer computed by the kernel, used as an index.
 
     Negative ones count from the end; one out of range is reported under `code`, unless
-    `count` is 0: then no element asks for it, and what is computed is discarded.
+    `count` is 0: then no element asks for it, and what is computed is discarded. Those
+    of code `SURE` are in range, and none is negative.
     ``number`` is unique in a kernel: sizes are ordered by their text, which must be
     the same whenever the kernel is.
     """

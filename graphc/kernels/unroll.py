@@ -29,9 +29,17 @@ from graphc.kernels.ir import (
     statements,
     value_atoms,
 )
+from graphc.kernels.lanes import fills_lanes
 
 SHORT = 4
 """Rounds of a loop that is written out."""
+
+INTERLEAVED = 8
+"""Rounds up to which LLVM vectorizes the loop around: it loads the elements of all of
+them as vectors, and shuffles these."""
+
+LINE = 64
+"""Bytes of these elements from which shuffling takes longer than it saves."""
 
 MOST_OPERATIONS = 300
 """Operations of all rounds: code to be compiled."""
@@ -77,14 +85,17 @@ class _Unroller:
         inside = self.body(loop.body)
         if any(isinstance(s, Loop) for s in inside):
             return [replace(loop, body=inside)]
-        if self._is_short(loop.extent, inside):
+        if self._is_short(replace(loop, body=inside)):
             return self._written_out(loop.var, int(loop.extent), inside)
         if self.changed > before:
             return self._promoted(replace(loop, body=inside))
         return [replace(loop, body=inside)]
 
-    def _is_short(self, extent: object, body: Sequence[Statement]) -> bool:
+    def _is_short(self, loop: Loop) -> bool:
+        extent, body = loop.extent, loop.body
         if not isinstance(extent, int) or not 1 <= extent <= self.short:
+            return False
+        if not _interleaves(extent, body) and fills_lanes(loop):
             return False
         if any(isinstance(s, Set) for s in body):  # each round needs the one before
             return False
@@ -146,3 +157,9 @@ class _Unroller:
                 ends.append(Store(s.buffer, s.offset, total, s.instruction))
             body.append(Update(total, s.value))
         return [*starts, replace(loop, body=body), *ends]
+
+
+def _interleaves(extent: int, body: Sequence[Statement]) -> bool:
+    """Tell whether the loop around a loop is the better one to vectorize."""
+    widths = [v.dtype.itemsize for v in all_values(body) if isinstance(v, Load)]
+    return extent <= INTERLEAVED and extent * max(widths, default=1) < LINE

@@ -176,7 +176,9 @@ class Gather(Indexed, Move):
         (batch,) = node.params
         places = indices[0].ndim
         found = [
-            k.dynamic_index(arg(p, index[:places]), x.shape[batch + p - 1], node)
+            k.dynamic_index(
+                arg(p, index[:places]), x.shape[batch + p - 1], node, node.args[p]
+            )
             for p in range(1, len(node.args))
         ]
         return arg(0, (*index[:batch], *found, *index[places:]))
@@ -299,7 +301,9 @@ class Scatter(Indexed):
         (batch,) = node.params
         places = indices[0].ndim
         found = [
-            k.dynamic_index(arg(p, index[:places]), base.shape[batch + p - 2], node)
+            k.dynamic_index(
+                arg(p, index[:places]), base.shape[batch + p - 2], node, node.args[p]
+            )
             for p in range(2, len(node.args))
         ]
         return (*index[:batch], *found, *index[places:])

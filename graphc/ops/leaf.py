@@ -213,6 +213,14 @@ def scalar_like(value: Any, node: Node) -> Node:
     return constant(value, node.dtype)
 
 
+def integer_range(node: Node) -> tuple[int, int] | None:
+    """Return the least and largest number of a constant array of integers."""
+    if node.op is not constant_ or node.dtype.kind not in "iu":
+        return None
+    array = node.params[0].array
+    return (int(array.min()), int(array.max())) if array.size else None
+
+
 def uniform_value(node: Node) -> Any:
     """Return the number a node has everywhere, as a NumPy scalar, or None."""
     if node.op is full_:

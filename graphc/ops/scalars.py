@@ -60,8 +60,10 @@ class Scalars(Protocol):
     def size(self, size: SizeLike, dtype: np.dtype) -> Value:
         """Return a size or index as a value."""
 
-    def dynamic_index(self, value: Value, extent: SizeLike, node: Node) -> SizeLike:
-        """Return an integer value as an index.
+    def dynamic_index(
+        self, value: Value, extent: SizeLike, node: Node, source: Node
+    ) -> SizeLike:
+        """Return an integer value, an element of `source`, as an index.
 
         Negative ones count from the end; one out of range makes the call fail with
         an IndexError.

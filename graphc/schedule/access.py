@@ -96,7 +96,9 @@ class _Probe:
         self.asked |= axes_used((index, low, high))
         return _Unknown(np.dtype(bool))
 
-    def dynamic_index(self, value: Any, extent: SizeLike, node: Node) -> SizeLike:
+    def dynamic_index(
+        self, value: Any, extent: SizeLike, node: Node, source: Node
+    ) -> SizeLike:
         self.dynamic += 1
         return sizes.of_atom(LoopVar("dynamic", 1000 + self.dynamic))
 

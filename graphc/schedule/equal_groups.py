@@ -18,7 +18,7 @@ from graphc.graph.node import Node
 from graphc.kernels.ir import Kernel
 from graphc.kernels.shift import shifted
 from graphc.ops.declare import Reduce
-from graphc.ops.leaf import uniform_value
+from graphc.ops.leaf import integer_range, uniform_value
 from graphc.schedule.blocks import BLOCK
 from graphc.schedule.estimate import worth_a_scratch_row
 from graphc.schedule.evaluate import KernelCall, Memory
@@ -142,7 +142,7 @@ class GroupLowerer:
                     if value is not None:
                         parts.append((arg.op, arg.params, arg.type))
                     elif info[arg].kind == "stored" or arg in kept:
-                        parts.append(arg.type)
+                        parts.append((arg.type, integer_range(arg)))
                     elif not arg.args:
                         parts.append((arg.op, arg.params, arg.type))
                     else:

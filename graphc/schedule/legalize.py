@@ -49,7 +49,8 @@ def legalize(graph: Graph, join: bool = True) -> Graph:
 
     Unless `join`, products are added up one by one.
     """
-    graph = _without_scattered_columns(graph.rewritten(_composed)).rewritten(_product)
+    graph = _without_scattered_columns(graph.rewritten(_composed))
+    graph = _with_turned_products(graph).rewritten(_product)
     return _with_joined_products(graph) if join else graph
 
 
@@ -155,6 +156,43 @@ def _whole_batch(x: Node, batch: tuple) -> Node:
     if own == batch or all(s == 1 for s in own):
         return x
     return broadcast_to(x, (*batch, *x.shape[-2:]))
+
+
+# ------------------------------------------------------------- transposed products
+
+
+def _with_turned_products(graph: Graph) -> Graph:
+    """Write a product that is only read transposed as what is read.
+
+    ``transpose(transpose(A) @ B) = transpose(B) @ A``. Packing reads operands by any
+    strides, so that saves a pass over the result. Products with rows of A itself stay:
+    they may run by blocks of rows after what computes A.
+    """
+    read = [
+        node
+        for node in graph.nodes
+        if _swaps(node)
+        and isinstance(node.args[0].op, MatMul)
+        and _swaps(node.args[0].args[0])
+    ]
+    if not read:
+        return graph
+    users, kept = graph.users(), set(graph.outputs)
+    turned: dict[Node, Node] = {}
+    for node in read:
+        (product,) = node.args
+        if len(users[product]) == 1 and product not in kept:
+            a, b = product.args
+            turned[node] = product.op(_swapped(b), _swapped(a))
+    return graph.rewritten(turned.get) if turned else graph
+
+
+def _swaps(node: Node) -> bool:
+    """Tell whether a node is its argument with the last two axes swapped."""
+    if node.op is not transpose_ or node.ndim < 2:
+        return False
+    *outer, rows, columns = node.params[0]
+    return (*outer, columns, rows) == tuple(range(node.ndim))
 
 
 # ------------------------------------------------------ sums of shifted columns

@@ -31,6 +31,7 @@ from graphc.kernels.ir import (
     value_atoms,
 )
 from graphc.kernels.join import join_loops
+from graphc.kernels.lanes import cut_to_lanes
 from graphc.kernels.split import split_loops
 from graphc.kernels.unroll import SHORT, unroll_short_loops
 from graphc.ops.declare import Elementwise, Reduce
@@ -348,6 +349,8 @@ class GroupLowering(Evaluation):
         kernel = unroll_short_loops(kernel, self.k, self.short)
         kernel = forward_stores(kernel, self.k)
         kernel = join_loops(split_loops(kernel, self.k), self.k)
+        if self.fusion.machine.blocks:
+            kernel = cut_to_lanes(kernel, self.k)
         calls = [KernelCall(kernel, self.memory, self.chunks, self.order, self.block)]
         by_width: dict[SizeLike, list[tuple[Node, Buffer]]] = {}
         for node, buffer, width in self.partials:
@@ -383,6 +386,8 @@ class GroupLowering(Evaluation):
         label = "combine " + names(nodes)
         kernel = Kernel(width, chunk, [], rows, [], buffers, [], label)
         machine = self.fusion.machine
+        if machine.blocks:  # the loop over the width is the one to vectorize
+            kernel = unroll_short_loops(kernel, k, machine.chunks)
         work = width * self.chunks * len(nodes)
         some = sizes.floordiv(work, machine.chunk_work)
         chunks = sizes.maximum(1, sizes.minimum(machine.chunks, some))

@@ -90,3 +90,22 @@ def test_matrices_of_a_batch_are_rows_of_a_scatter():
     np.add.at(expected, (np.arange(40)[:, None], i), 2 * np.take_along_axis(x, i, 1))
     np.testing.assert_allclose(f(x, i), expected, rtol=1e-14)
     np.testing.assert_array_equal(f(x, i, threads=2), f(x, i, threads=1))
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_a_product_that_is_read_transposed_is_computed_so(batch):
+    """What is left of it is one product: nothing is copied afterwards."""
+    a, b = cg.tensor("a", (*batch, 40, 30)), cg.tensor("b", (*batch, 40, 50))
+    swap = (*range(len(batch)), len(batch) + 1, len(batch))
+    product = cg.transpose(a, swap) @ b
+    f = cg.compile([a, b], cg.transpose(product, swap))
+    assert len(f.kernels) == 1
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=a.shape), rng.normal(size=b.shape)
+    wanted = np.swapaxes(y, -1, -2) @ x
+    np.testing.assert_allclose(f(x, y), wanted, rtol=1e-12, atol=1e-12)
+    both = cg.compile([a, b], [product, cg.transpose(product, swap)])
+    for got, one in zip(both(x, y), (np.swapaxes(wanted, -1, -2), wanted)):
+        np.testing.assert_allclose(got, one, rtol=1e-12, atol=1e-12)
+    calls = list(both._executable.program.calls)
+    assert sum(isinstance(c, ProductCall) for c in calls) == 1

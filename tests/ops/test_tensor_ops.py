@@ -203,7 +203,7 @@ class IndexScalars(NumpyScalars):
     def inside(self, index, low, high):
         return np.asarray(self.number(low) <= self.number(index) < self.number(high))
 
-    def dynamic_index(self, value, extent, node):
+    def dynamic_index(self, value, extent, node, source):
         assert value.dtype.kind in "iu"
         number, extent = int(value), self.number(extent)
         if not -extent <= number < extent:

@@ -165,8 +165,11 @@ def test_items_tell_loops_inside_of_rows_and_far_elements():
     items, _ = items_of([m], m.sum(axis=1), {"n": 7, "k": 50})
     assert items[Item("enter", 8, True)] == items[Item("reduce", 4, True)] == 7
     assert items[Item("load", 4, False)] == items[Item("flop", 4, False)] == 350
-    t = cg.tensor("t", ("n", 12))  # written out: elements are 96 bytes apart
+    t = cg.tensor("t", ("n", 12))
     items, _ = items_of([t], t.sum(axis=1), {"n": 7})
+    assert items[Item("load", 8, False)] == 84
+    # both ways at once: written out, elements are 96 bytes apart
+    items, _ = items_of([t], (t * t[:, ::-1]).sum(axis=1), {"n": 7})
     assert items[Item("load", 8, True)] == 84
     assert items[Item("load", 8, False)] == 0
     i, v = cg.vector("i", "n", dtype="int64"), cg.vector("v", "k")

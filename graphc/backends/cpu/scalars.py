@@ -366,10 +366,12 @@ class LlvmScalars:
         return self.intrinsic(_FLOAT_UNARY[name], [a])
 
     def _extremum(self, name: str, a: Value, b: Value) -> Value:
+        name, _, free = name.partition("_")  # which zero it is may be left open
+        flags = "nsz " if free else ""
         if a.dtype.kind == "b":
             return self._arithmetic(name, a, b)
         if a.dtype.kind == "f":
-            return self.intrinsic(f"{name}imum", [a, b])
+            return self.intrinsic(f"{name}imum", [a, b], flags)
         return self.intrinsic(("s" if a.dtype.kind == "i" else "u") + name, [a, b])
 
     def _fma(self, name: str, a: Value, b: Value, c: Value) -> Value:
@@ -524,6 +526,7 @@ _INSTRUCTIONS: dict[str, Callable[..., Value]] = {
     "neg": LlvmScalars._neg,
     "abs": LlvmScalars._abs,
     **dict.fromkeys(("min", "max"), LlvmScalars._extremum),
+    **dict.fromkeys(("min_nsz", "max_nsz"), LlvmScalars._extremum),
     **dict.fromkeys(("sqrt", "floor", "ceil", "rint", "trunc"), LlvmScalars._rounding),
     "copysign": LlvmScalars._copysign,
     "fma": LlvmScalars._fma,
