@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import pickle
 import sys
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 import graphc as cg
-from graphc.backends.cpu import cache
+from graphc.backends.cpu import cache, jit
 from graphc.backends.cpu.pool import MAX_THREADS, cgroup_cores, pool
+from graphc.backends.cpu.pool_code import END
 from graphc.types.config import config
 
 
@@ -280,3 +282,58 @@ def test_one_expression_compiled_by_several_threads_is_compiled_once():
     run_in_threads(work, range(4))
     assert len(set(results)) == 1
     assert cache.counts["compiled"] - before == 3  # kernel, driver, entry
+
+
+COUNTING = """
+define void @graphc_test_counting(i64 %lo, i64 %hi, i64 %chunk, ptr %counts) nounwind {
+  %at = getelementptr i32, ptr %counts, i64 %chunk
+  %before = load i32, ptr %at
+  %after = add i32 %before, 1
+  store i32 %after, ptr %at
+  ret void
+}
+"""
+
+LAUNCH = ctypes.CFUNCTYPE(
+    None,
+    *(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p),
+)
+CHUNK = ctypes.CFUNCTYPE(
+    None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+)
+
+
+@pytest.mark.parametrize("chunks", [2, 3, 32, 1000])
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_caller_and_workers_claim_from_both_ends(chunks, threads):
+    """So a thread finds what it wrote in the launch before in its own cache."""
+    claimed = []
+
+    def chunk(low, high, number, arguments):
+        claimed.append((threading.get_ident(), number, low, high))
+        if number % 100 < 5:
+            time.sleep(0.001)
+
+    LAUNCH(pool().launcher)(
+        threads, ctypes.cast(CHUNK(chunk), ctypes.c_void_p), 7 * chunks, chunks, None
+    )
+    assert sorted(n for _, n, *_ in claimed) == list(range(chunks))
+    assert sorted((low, high) for *_, low, high in claimed)[0][0] == 0
+    me = threading.get_ident()
+    mine = [n for who, n, *_ in claimed if who == me]
+    others = [n for who, n, *_ in claimed if who != me]
+    assert mine == list(range(len(mine)))
+    assert sorted(others) == list(range(len(mine), chunks))
+    for who in {who for who, *_ in claimed} - {me}:
+        own = [n for other, n, *_ in claimed if other == who]
+        assert own == sorted(own, reverse=True)
+
+
+def test_very_many_chunks_are_each_run_once():
+    """More than the word of claims counts at both ends."""
+    chunks = END + 5
+    counts = np.zeros(chunks, np.int32)
+    code = jit.compile_module(COUNTING, "once")
+    (count,) = jit.load(code, ["graphc_test_counting"])
+    LAUNCH(pool().launcher)(2, count, chunks, chunks, counts.ctypes.data)
+    assert (counts == 1).all()

@@ -54,6 +54,14 @@ PATIENCE = 1_000
 STRETCH = 200_000
 """Nanoseconds it sleeps at a time."""
 
+PLACES = 20
+END = 1 << PLACES
+"""Chunks from which on all threads claim from the first one on: of fewer, the word has
+places for how many were claimed at either end."""
+
+ROUNDS = 1 << 23
+"""Epochs a word of claims tells apart; one of no epoch is larger than all."""
+
 MAX_THREADS = 64
 """As many workers and callers as a launch can use: one bit of a word for each."""
 
@@ -150,8 +158,9 @@ define internal void @broadcast(ptr %condition) nounwind {{
   ret void
 }}
 
-; Claim chunks of an epoch and run them until none is left.
-define internal void @work(i64 %epoch) nounwind {{
+; Claim chunks of an epoch and run them until none is left: a caller from the first one
+; on, its workers from the last one on.
+define internal void @work(i64 %epoch, i1 %worker) nounwind {{
 entry:
 {_WORDS}
   %kernel = load atomic ptr, ptr %kernel_ acquire, align 8
@@ -159,18 +168,30 @@ entry:
   %rows = load atomic i64, ptr %rows_ acquire, align 8
   %width = load atomic i64, ptr %width_ acquire, align 8
   %chunks = load atomic i64, ptr %chunks_ acquire, align 8
+  %round = and i64 %epoch, {ROUNDS - 1}
+  %few = icmp slt i64 %chunks, {END}
+  %behind = and i1 %few, %worker
+  %one = select i1 %behind, i64 {END}, i64 1
+  %last_chunk = sub i64 %chunks, 1
+  %mask = select i1 %few, i64 {END - 1}, i64 {END * END - 1}
   br label %next
 next:
   %token = load atomic i64, ptr %claim acquire, align 8
-  %of = lshr i64 %token, 32
-  %mine = icmp eq i64 %of, %epoch
+  %of = lshr i64 %token, {2 * PLACES}
+  %mine = icmp eq i64 %of, %round
   br i1 %mine, label %count, label %leave
 count:
-  %chunk = and i64 %token, 4294967295
-  %left = icmp slt i64 %chunk, %chunks
+  %front = and i64 %token, %mask
+  %both = and i64 %token, {END * END - 1}
+  %back = lshr i64 %both, {PLACES}
+  %others = select i1 %few, i64 %back, i64 0
+  %taken = add i64 %front, %others
+  %left = icmp slt i64 %taken, %chunks
   br i1 %left, label %try, label %leave
 try:
-  %after = add i64 %token, 1
+  %from_end = sub i64 %last_chunk, %others
+  %chunk = select i1 %behind, i64 %from_end, i64 %front
+  %after = add i64 %token, %one
   %pair = cmpxchg ptr %claim, i64 %token, i64 %after acq_rel monotonic
   %won = extractvalue {{i64, i1}} %pair, 1
   br i1 %won, label %run, label %next
@@ -285,7 +306,7 @@ yield:
   call void @graphc_pool_leave(i64 %here)
   br label %labour
 labour:
-  call void @work(i64 %now)
+  call void @work(i64 %now, i1 true)
   br label %spin
 skip:
   br label %spin
@@ -404,7 +425,8 @@ publish:
   %last = load atomic i64, ptr %epoch_ acquire, align 8
   %raw = add i64 %last, 1
   %epoch = and i64 %raw, 2147483647
-  %token = shl i64 %epoch, 32
+  %round = and i64 %epoch, {ROUNDS - 1}
+  %token = shl i64 %round, {2 * PLACES}
   store atomic i64 %token, ptr %claim release, align 8
   store atomic i64 %epoch, ptr %epoch_ seq_cst, align 8
   %parked = load atomic i64, ptr %asleep seq_cst, align 8
@@ -417,7 +439,7 @@ wake:
   call void @broadcast(ptr %condition)
   br label %go
 go:
-  call void @work(i64 %epoch)
+  call void @work(i64 %epoch, i1 false)
   br label %finish
 finish:
   %tries = phi i64 [ 0, %go ], [ %more, %hold ]
