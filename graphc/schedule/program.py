@@ -5,13 +5,13 @@ Steps are calls of kernels and of matrix products, in the order of their depths.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.graph.graph import Graph
 from graphc.graph.node import Node
 from graphc.schedule.equal_groups import GroupLowerer
-from graphc.schedule.evaluate import KernelCall
+from graphc.schedule.evaluate import KernelCall, Memory
 from graphc.schedule.fusion import Fusion, Group
 from graphc.schedule.legalize import legalize
 from graphc.schedule.machine import CPU, Machine
@@ -130,12 +130,37 @@ def schedule(
     program.steps = list(steps)
     if machine.pipelines:
         program.steps = pipelined(steps, again, graph.outputs, not pipelines)
+    program.steps = _without_combining(program.steps, lowered)
     if not pipelines:  # one by one, in the same blocks: partial sums are the same
         program.steps = sorted(calls_of(program.steps), key=lambda c: order[id(c)])
     share_constants(program.calls)
     planner = Planner(graph.inputs, graph.outputs, program.steps, fusion.kept, donated)
     program.memory = planner.plan
     return program
+
+
+def _without_combining(
+    steps: Sequence[Step], lowered: Mapping[int, tuple[Group, list[KernelCall]]]
+) -> list[Step]:
+    """Return the steps without those that combine the partial results of one chunk.
+
+    They are results: the kernel writes them where the combined ones would lie.
+    """
+    alone = {id(step) for step in steps}
+    gone: set[int] = set()
+    for step in steps:
+        if not isinstance(step, KernelCall) or step.chunks != 1:
+            continue
+        _, (first, *combining) = lowered.get(id(step), (None, [step]))
+        if not all(id(call) in alone for call in combining):
+            continue
+        results: dict[int, Memory] = {}
+        for call in combining:
+            pairs = zip(call.memory[::2], call.memory[1::2])
+            results.update((id(partial), result) for partial, result in pairs)
+        first.memory[:] = [results.get(id(m), m) for m in first.memory]
+        gone.update(map(id, combining))
+    return [step for step in steps if id(step) not in gone]
 
 
 def chunks_of(group: Group, machine: Machine) -> SizeLike:

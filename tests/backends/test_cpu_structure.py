@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 
 import graphc as cg
 from graphc.backends.cpu import cache
@@ -180,3 +181,23 @@ def test_what_rows_repeat_through_cheap_steps_is_computed_once():
     at = [rng.normal(size=n.shape) for n in (w, x, m)]
     expected = at[2] * (1 - np.tanh(at[0] @ at[1]) ** 2)
     np.testing.assert_allclose(f(*at), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rows", [40, 40_000])
+@pytest.mark.parametrize("donate", [False, True])
+def test_results_of_one_chunk_are_not_combined(rows, donate):
+    x = cg.tensor("x", (rows, 6))
+    b = cg.tensor("b", (6,))
+    sums = [cg.sum(x * b, 0), cg.max(x + b, 0), cg.sum(x * x), cg.min(x), x.sum(1)]
+    f = cg.compile([x, b], [*sums, sums[0] * b], donate=[b] if donate else [])
+    combining = [k for k in f.kernels if k.fuses.startswith("combine")]
+    assert bool(combining) == (rows > 10_000)
+    rng = np.random.default_rng(rows)
+    given, factor = rng.normal(size=(rows, 6)), rng.normal(size=6)
+    product = (given * factor).sum(0)
+    wanted = [
+        *(product, (given + factor).max(0), (given * given).sum(), given.min()),
+        *(given.sum(1), product * factor),
+    ]
+    for got, expected in zip(f(given, factor.copy()), wanted):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
