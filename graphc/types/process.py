@@ -31,11 +31,16 @@ class WhileAny:
     Parameters
     ----------
     change : callable
-        Makes the change and returns what undoes it, or None if it is not to be made.
+    undo_of : callable
+        Called before the change: returns what will undo it, or None if it is not to be
+        made. So it is undone even if Ctrl-C comes as it is made.
     """
 
-    def __init__(self, change: Callable[[], Undo | None]):
+    def __init__(
+        self, change: Callable[[], object], undo_of: Callable[[], Undo | None]
+    ):
         self._change = change
+        self._undo_of = undo_of
         self._undo: Undo | None = None
         self._blocks: dict[object, int] = {}
         if hasattr(os, "register_at_fork"):
@@ -46,9 +51,12 @@ class WhileAny:
         """Run a block with the change; also a decorator of functions."""
         token = object()
         try:
-            if not self._blocks and self._undo is None:
-                self._undo = self._change() or self._undo
+            first = not self._blocks and self._undo is None
             self._blocks[token] = threading.get_ident()
+            undo = self._undo_of() if first else None
+            if undo is not None:
+                self._undo = undo
+                self._change()
             yield
         finally:
             self._end([token])
@@ -66,31 +74,25 @@ class WhileAny:
         self._end([t for t, thread in self._blocks.items() if thread != mine])
 
 
-def _no_collection() -> Undo | None:
-    if not gc.isenabled():
-        return None
-    gc.disable()
-
-    def undo() -> None:
-        if not gc.get_freeze_count():
-            # what was made meanwhile counts as old: it is not walked at once
-            gc.freeze()
-            gc.unfreeze()
-        gc.enable()
-
-    return undo
+def _collection_again() -> Undo | None:
+    return _collect if gc.isenabled() else None
 
 
-def _shorter_turns() -> Undo | None:
+def _collect() -> None:
+    if not gc.get_freeze_count():
+        # what was made meanwhile counts as old: it is not walked at once
+        gc.freeze()
+        gc.unfreeze()
+    gc.enable()
+
+
+def _longer_turns_again() -> Undo | None:
     before = sys.getswitchinterval()
-    if before <= SOON:
-        return None
-    sys.setswitchinterval(SOON)
-    return lambda: sys.setswitchinterval(before)
+    return (lambda: sys.setswitchinterval(before)) if before > SOON else None
 
 
-collection_paused = WhileAny(_no_collection)
+collection_paused = WhileAny(gc.disable, _collection_again)
 """Keeps the cycle collector from running."""
 
-turns_shortened = WhileAny(_shorter_turns)
+turns_shortened = WhileAny(lambda: sys.setswitchinterval(SOON), _longer_turns_again)
 """Lets other threads have the interpreter sooner."""
