@@ -8,11 +8,10 @@ of all rounds computes the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from graphc.kernels.bounds import Bounds
 from graphc.kernels.builder import Values
-from graphc.kernels.copy import Copy, Names
+from graphc.kernels.copy import Copy
 from graphc.kernels.ir import (
     Kernel,
     Loop,
@@ -24,6 +23,7 @@ from graphc.kernels.ir import (
     statements,
     value_atoms,
 )
+from graphc.kernels.rewriter import LoopRewriter
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
@@ -37,37 +37,24 @@ def join_loops(kernel: Kernel, k: Values) -> Kernel:
     k : Values
         What the kernel's values were built with.
     """
-    joiner = _Joiner(kernel, k)
-    loops = [replace(part, body=joiner.body(part.body)) for part in kernel.loops]
-    return replace(kernel, loops=loops) if joiner.changed else kernel
+    return _Joiner(kernel, k).run()
 
 
-class _Joiner:
-    def __init__(self, kernel: Kernel, k: Values):
-        self.k = k
-        self.kernel = kernel
-        self.names: Names | None = None
-        self.changed = 0
-
-    def body(self, body: Sequence[Statement]) -> list[Statement]:
-        """Return statements with the loops in them joined."""
-        return [self._loop(s) if isinstance(s, Loop) else s for s in body]
-
-    def _loop(self, loop: Loop) -> Loop:
+class _Joiner(LoopRewriter):
+    def loop(self, loop: Loop) -> list[Statement]:
         before = self.changed
         inside = self.body(loop.body)
         if len(inside) == 1 and isinstance(inside[0], Loop):
             joined = self._joined(loop, inside[0])
             if joined is not None:
                 self.changed += 1
-                return joined
-        return loop if self.changed == before else Loop(loop.var, loop.extent, inside)
+                return [joined]
+        same = self.changed == before
+        return [loop if same else Loop(loop.var, loop.extent, inside)]
 
     def _joined(self, outer: Loop, inner: Loop) -> Loop | None:
         if _depends(inner.extent, outer.var):
             return None
-        if self.names is None:
-            self.names = Names.of(self.kernel)
         names = self.names
         var = names.variable(inner.var)
         # the inner variable that makes the combination equal to the new one: the

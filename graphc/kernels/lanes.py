@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from graphc.kernels.bounds import Bounds
 from graphc.kernels.builder import Values
-from graphc.kernels.copy import Copy, Names
+from graphc.kernels.copy import Copy
 from graphc.kernels.ir import (
     Current,
     Dynamic,
@@ -33,6 +33,7 @@ from graphc.kernels.ir import (
     size_of,
     value_atoms,
 )
+from graphc.kernels.rewriter import LoopRewriter
 from graphc.types import sizes
 from graphc.types.sizes import SizeLike
 
@@ -94,26 +95,11 @@ def cut_to_lanes(kernel: Kernel, k: Values) -> Kernel:
     k : Values
         What the kernel's values were built with.
     """
-    cutter = _Cutter(kernel, k)
-    loops = [replace(part, body=cutter.body(part.body)) for part in kernel.loops]
-    return replace(kernel, loops=loops) if cutter.changed else kernel
+    return _Cutter(kernel, k).run()
 
 
-class _Cutter:
-    def __init__(self, kernel: Kernel, k: Values):
-        self.k = k
-        self.kernel = kernel
-        self.names: Names | None = None
-        self.changed = 0
-
-    def body(self, body: Sequence[Statement]) -> list[Statement]:
-        """Return statements with the loops in them cut or as they are."""
-        out: list[Statement] = []
-        for s in body:
-            out += self._loop(s) if isinstance(s, Loop) else [s]
-        return out
-
-    def _loop(self, loop: Loop) -> Sequence[Statement]:
+class _Cutter(LoopRewriter):
+    def loop(self, loop: Loop) -> Sequence[Statement]:
         if any(isinstance(s, Loop) for s in loop.body):
             before = self.changed
             inside = self.body(loop.body)
@@ -126,8 +112,6 @@ class _Cutter:
 
     def _pieces(self, loop: Loop, lengths: Sequence[int]) -> list[Statement]:
         self.changed += 1
-        if self.names is None:
-            self.names = Names.of(self.kernel)
         out: list[Statement] = []
         low = 0
         for length in lengths:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from graphc.kernels.bounds import Bounds
 from graphc.kernels.builder import Values
-from graphc.kernels.copy import Copy, Names
+from graphc.kernels.copy import Copy
 from graphc.kernels.ir import (
     Accumulator,
     Instruction,
@@ -30,6 +30,7 @@ from graphc.kernels.ir import (
     value_atoms,
 )
 from graphc.kernels.lanes import fills_lanes
+from graphc.kernels.rewriter import LoopRewriter
 
 SHORT = 4
 """Rounds of a loop that is written out."""
@@ -60,27 +61,15 @@ def unroll_short_loops(kernel: Kernel, k: Values, short: int = SHORT) -> Kernel:
     Only loops that contain no other loop, from the inside out. Every element is
     computed by the same operations as before.
     """
-    unroller = _Unroller(kernel, k, short)
-    loops = [replace(part, body=unroller.body(part.body)) for part in kernel.loops]
-    return replace(kernel, loops=loops) if unroller.changed else kernel
+    return _Unroller(kernel, k, short).run()
 
 
-class _Unroller:
+class _Unroller(LoopRewriter):
     def __init__(self, kernel: Kernel, k: Values, short: int):
-        self.k = k
+        super().__init__(kernel, k)
         self.short = short
-        self.kernel = kernel
-        self.names: Names | None = None
-        self.changed = 0
 
-    def body(self, body: Sequence[Statement]) -> list[Statement]:
-        """Return statements with the loops in them written out or as they are."""
-        out: list[Statement] = []
-        for s in body:
-            out += self._loop(s) if isinstance(s, Loop) else [s]
-        return out
-
-    def _loop(self, loop: Loop) -> list[Statement]:
+    def loop(self, loop: Loop) -> list[Statement]:
         before = self.changed
         inside = self.body(loop.body)
         if any(isinstance(s, Loop) for s in inside):
@@ -106,17 +95,12 @@ class _Unroller:
         self, var: LoopVar, extent: int, body: Sequence[Statement]
     ) -> list[Statement]:
         self.changed += 1
-        names = self._names()
+        names = self.names
         out: list[Statement] = []
         for number in range(extent):
             copy = Copy(self.k, names, var, None, number, Bounds())
             out += copy.statements(body)
         return out
-
-    def _names(self) -> Names:
-        if self.names is None:
-            self.names = Names.of(self.kernel)
-        return self.names
 
     def _promoted(self, loop: Loop) -> list[Statement]:
         """Return a loop that adds to places in memory after its rounds, not in each."""
@@ -152,7 +136,7 @@ class _Unroller:
             key = (s.buffer, s.offset, s.instruction)
             total = totals.get(key)
             if total is None:
-                total = totals[key] = self._names().total(s.buffer.dtype, s.instruction)
+                total = totals[key] = self.names.total(s.buffer.dtype, s.instruction)
                 starts.append(Start(total))
                 ends.append(Store(s.buffer, s.offset, total, s.instruction))
             body.append(Update(total, s.value))
